@@ -1,0 +1,675 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line: the only place that prints results and exits."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from toolkit import archive, places, progress, saved
+from toolkit.deadline import Deadline
+from toolkit.errors import InputError, PagelessError, StoreError
+from toolkit.kernel import arch as arches
+
+INTERRUPTED = 130
+HOST_TROUBLE = 125
+
+stderr = Console(stderr=True)
+stdout = Console()
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the status of toolkit.errors' table."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What whoever started us ignores (nohup) stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    sys.exit(run_with(sys.argv[1:]))
+
+
+def run_with(argv: Sequence[str]) -> int:
+    """Run a command line; returns its exit status, errors explained on stderr."""
+    try:
+        status = cli.main(args=list(argv), prog_name="pageless", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted", hint="what was finished is kept: pageless list runs")
+        return INTERRUPTED
+    except PagelessError as error:
+        _complain(error.message, detail=error.detail, hint=error.hint)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of our output went away: nothing is wrong, and nothing can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HOST_TROUBLE
+    except OSError as error:
+        hint = "free some space there" if error.errno == errno.ENOSPC else ""
+        _complain(f"{error.filename or 'the host'}: {error.strerror or error}", hint=hint)
+        return HOST_TROUBLE
+    except Exception as error:
+        _complain(f"this is a bug of pageless: {type(error).__name__}: {error}", hint=_keep_traceback())
+        return HOST_TROUBLE
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _complain(message: str, *, detail: str = "", hint: str = "") -> None:
+    """One message: what and where, the lines that prove it, what next."""
+    plain = {"markup": False, "highlight": False, "soft_wrap": True}
+    stderr.print(f"pageless: error: {message}", **plain)  # type: ignore[arg-type]  # keyword flags
+    for line in detail.rstrip().splitlines():
+        stderr.print(f"    {line}", **plain)  # type: ignore[arg-type]
+    if hint:
+        stderr.print(f"pageless: hint: {hint}", **plain)  # type: ignore[arg-type]
+
+
+def _keep_traceback() -> str:
+    """Write the traceback where it can be sent from; a hint that says where."""
+    path = places.state_dir() / "traceback.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return "run again with -v for what led to it"
+    return f"please report it with {path}"
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(saved.to_plain(value), indent=1))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[progress.Progress]:
+    with progress.on(stderr) as shown:
+        yield shown
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+kernel_option = click.option(
+    "--kernel", "-k", default="6.1", show_default=True, help="A declared kernel, or a tree: PATH[@REV]."
+)
+series_option = click.option(
+    "--series", "-s", default="none", show_default=True, help="A declared series, a path, or none."
+)
+arch_option = click.option(
+    "--arch", "-a", default=lambda: _default_archs()[0], show_default="this host's", help="An architecture."
+)
+config_option = click.option(
+    "--config", "-c", default="base", show_default=True, help="Fragments, joined by +: debug+kasan."
+)
+
+
+def _default_archs() -> tuple[str, ...]:
+    """The one ARCH names, else all that are declared, this host's first."""
+    wanted = os.environ.get("ARCH", "")
+    known = arches.names()
+    if wanted:
+        for name in known:
+            if wanted in (name, arches.load(name).kernel_arch):
+                return (name,)
+        raise InputError(
+            f"ARCH={wanted} is not an architecture of this rig", hint=f"known: {', '.join(known)}"
+        )
+    return tuple(sorted(known, key=lambda name: (not arches.load(name).native, name)))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-v", "--verbose", is_flag=True, help="Show the commands that are run.")
+@click.version_option(package_name="pageless")
+def cli(verbose: bool) -> None:
+    """Build, boot and judge zsmalloc patches on a QEMU-backed rig, against a reference model.
+
+    \b
+    Example:
+      pageless run --series pageless-owner --arch arm64
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="pageless: %(message)s" if not verbose else "%(asctime)s %(name)s: %(message)s",
+    )
+    for noisy in ("paramiko", "asyncio", "qemu", "numba"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+
+@cli.command()
+@click.option("--fix", is_flag=True, help="Install what is missing (needs root).")
+@json_option
+def doctor(fix: bool, as_json: bool) -> int:
+    """Say what this host lacks, and the one command that mends it.
+
+    \b
+    Example:
+      pageless doctor --fix
+    """
+    from toolkit import doctor as doctors
+
+    findings = doctors.examine()
+    packages = doctors.missing_packages(findings)
+    if fix and packages:
+        with _progress() as shown, shown.step(f"installing {' '.join(packages)}") as say:
+            doctors.install(packages, say)
+        findings = doctors.examine()
+        packages = doctors.missing_packages(findings)
+    if as_json:
+        _print_json(findings)
+    else:
+        table = Table("", "what", "found", box=None)
+        for finding in findings:
+            table.add_row("ok" if finding.ok else "MISSING", finding.name, finding.found)
+        stdout.print(table)
+        if packages:
+            stdout.print(
+                f"to install what is missing: {' '.join(doctors.install_command(packages))}", soft_wrap=True
+            )
+    return 0 if all(finding.ok for finding in findings) else HOST_TROUBLE
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(["kernels", "series", "archs", "rigs", "workloads", "runs"]))
+@json_option
+def list_(what: str, as_json: bool) -> None:
+    """List what is declared, or the runs that were kept.
+
+    \b
+    Example:
+      pageless list workloads
+    """
+    rows = _listed(what)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        stdout.print(f"no {what}")
+        return
+    table = Table(*rows[0], box=None)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    stdout.print(table)
+
+
+def _listed(what: str) -> list[dict[str, Any]]:
+    from toolkit.kernel import series, source
+    from toolkit.rig import machine
+    from toolkit.workload import catalogue
+
+    match what:
+        case "kernels":
+            return [
+                {"name": s.name, "source": s.package or str(s.path), "suite": s.suite}
+                for s in map(source.load, source.names())
+            ]
+        case "series":
+            return [
+                {"name": s.name, "kernels": " ".join(sorted(s.kernels)), "title": s.title}
+                for s in map(series.load, series.names())
+            ]
+        case "archs":
+            return [
+                {
+                    "name": arch.name,
+                    "native": arch.native,
+                    "qemu": arch.qemu,
+                    "compiler": f"{arch.cross_compile}gcc",
+                }
+                for arch in map(arches.load, arches.names())
+            ]
+        case "rigs":
+            return [
+                {"name": rig.name, "cpus": rig.cpus, "memory_mib": rig.memory_mib}
+                for rig in map(machine.load, machine.names())
+            ]
+        case "workloads":
+            return [
+                {"name": w.name, "suites": ",".join(sorted(w.suites)), "title": w.title}
+                for w in map(catalogue.load, catalogue.names())
+            ]
+        case _:
+            return [saved.to_plain(entry) for entry in archive.Archive.default().entries()]
+
+
+@cli.command()
+@click.argument("kernel")
+@json_option
+def fetch(kernel: str, as_json: bool) -> None:
+    """Fetch a kernel's source and keep it.
+
+    \b
+    Example:
+      pageless fetch 6.1
+    """
+    from toolkit import pipeline
+
+    with _progress() as shown:
+        tree = pipeline.fetch(kernel, shown)
+    if as_json:
+        _print_json(tree)
+    else:
+        stdout.print(f"{tree.name}: Linux {tree.version}, tree {tree.tree_id}", highlight=False)
+
+
+@cli.command()
+@click.argument("series")
+@kernel_option
+@click.option("--check", is_flag=True, help="Only say whether it applies.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write the patched tree into this new directory."
+)
+@json_option
+def apply(series: str, kernel: str, check: bool, output: Path | None, as_json: bool) -> None:
+    """Apply a series to a kernel's source, in a tree of its own.
+
+    \b
+    Example:
+      pageless apply pageless-owner --kernel 6.1 --check
+    """
+    from toolkit import pipeline
+
+    with _progress() as shown:
+        tree = pipeline.patched(kernel, series, shown)
+        if output is not None and not check:
+            with shown.step(f"writing {output}"):
+                pipeline.export(tree, output)
+    if as_json:
+        _print_json(tree)
+    else:
+        stdout.print(f"{series} applies to Linux {tree.version}: tree {tree.tree_id}", highlight=False)
+
+
+@cli.command()
+@kernel_option
+@series_option
+@arch_option
+@config_option
+@json_option
+def build(kernel: str, series: str, arch: str, config: str, as_json: bool) -> None:
+    """Build a kernel, or find it in the store.
+
+    \b
+    Example:
+      pageless build --series pageless-owner --arch arm64
+    """
+    from toolkit import pipeline
+
+    with _progress() as shown:
+        _tree, built = pipeline.built(pipeline.Target(kernel, series, arch, config), shown)
+    if as_json:
+        _print_json(built)
+    else:
+        stdout.print(f"Linux {built.release} for {arch}: {built.image}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@kernel_option
+@series_option
+@arch_option
+@config_option
+@click.option("--rig", default="default", show_default=True, help="A machine of rigs/.")
+@click.option("--exec", "command", help="Run this in the guest and exit with its status.")
+@click.option(
+    "--deadline", "deadline_s", type=float, default=600.0, help="Of --exec, in seconds.  [default: 600]"
+)
+@click.option(
+    "--template/--no-template", default=True, help="Start a clone of a booted guest, or boot for real."
+)
+def boot(
+    kernel: str,
+    series: str,
+    arch: str,
+    config: str,
+    rig: str,
+    command: str | None,
+    deadline_s: float,
+    template: bool,
+) -> int:
+    """Boot a guest: an interactive shell, or one command.
+
+    \b
+    Example:
+      pageless boot --arch arm64 --exec 'uname -a'
+    """
+    from toolkit import pipeline
+    from toolkit.rig import machine
+
+    if command is None and not sys.stdin.isatty():
+        raise InputError("an interactive shell needs a terminal", hint="give a command: --exec 'uname -a'")
+    machine_wanted = machine.load(rig)
+    with contextlib.ExitStack() as stack:
+        with _progress() as shown:
+            _tree, kernel_built = pipeline.built(pipeline.Target(kernel, series, arch, config), shown)
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pageless-")))
+            with shown.step(f"start {arch}") as say:
+                guest = stack.enter_context(
+                    pipeline.started(
+                        kernel_built, arches.load(arch), machine_wanted, directory, clone=template, say=say
+                    )
+                )
+        if command is None:
+            return guest.interact()
+        output = guest.execute(command, deadline=Deadline.after(deadline_s), ok=None)
+        sys.stdout.buffer.write(output.stdout)
+        sys.stderr.buffer.write(output.stderr)
+        return output.status
+
+
+@cli.command()
+@click.option(
+    "--kernel", "-k", "kernels", multiple=True, default=["6.1"], show_default=True, help="Repeatable."
+)
+@click.option(
+    "--series",
+    "-s",
+    "series_names",
+    multiple=True,
+    default=["none", "pageless-owner"],
+    show_default=True,
+    help="Repeatable; none is the baseline.",
+)
+@click.option("--arch", "-a", "archs", multiple=True, help="Repeatable.  [default: all, or ARCH]")
+@click.option(
+    "--workload",
+    "-w",
+    "workloads",
+    multiple=True,
+    default=["quick"],
+    show_default=True,
+    help="Workloads or suites.",
+)
+@config_option
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of all that is random."
+)
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of every cell."
+)
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option(
+    "--template/--no-template", default=True, help="Start clones of a booted guest, or boot each cell."
+)
+@json_option
+def run(
+    kernels: tuple[str, ...],
+    series_names: tuple[str, ...],
+    archs: tuple[str, ...],
+    workloads: tuple[str, ...],
+    config: str,
+    seed: int,
+    repeat: int,
+    jobs: int | None,
+    template: bool,
+    as_json: bool,
+) -> int:
+    """Build, boot, exercise and judge every cell of the product: the main job.
+
+    \b
+    Example:
+      pageless run --series none --series pageless-owner --workload quick
+    """
+    from toolkit import pipeline
+
+    cells = pipeline.plan(
+        kernels=kernels,
+        series=series_names,
+        archs=archs or _default_archs(),
+        config=config,
+        workloads=workloads,
+        seed=seed,
+        repeat=repeat,
+    )
+    kept = archive.Archive.default()
+    with _progress() as shown:
+        kept_run, outcome = pipeline.execute(
+            kept,
+            cells,
+            argv=["pageless", *sys.argv[1:]],
+            jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+            clone=template,
+            progress=shown,
+        )
+    _show(kept_run, outcome, as_json)
+    return outcome.exit_status
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@json_option
+def judge(run_id: str, as_json: bool) -> int:
+    """Judge a run again from its saved evidence, without a guest.
+
+    \b
+    Example:
+      pageless judge last
+    """
+    from toolkit import pipeline
+
+    kept = archive.Archive.default()
+    kept_run = kept.find(run_id)
+    with _progress() as shown, shown.step(f"judging {kept_run.id}") as say:
+        outcome = pipeline.judge_again(kept, kept_run, say)
+    _show(kept_run, outcome, as_json)
+    return outcome.exit_status
+
+
+@cli.command()
+@click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
+@json_option
+def report(run_ids: tuple[str, ...], as_json: bool) -> int:
+    """Show runs again, and write their HTML page and JUnit file anew.
+
+    \b
+    Example:
+      pageless report last
+    """
+    from toolkit import pipeline
+
+    kept = archive.Archive.default()
+    worst = 0
+    for kept_run in [kept.find(run_id) for run_id in run_ids]:
+        if not kept_run.verdict_file.exists():
+            raise StoreError(
+                f"run {kept_run.id} did not end", hint=f"judge what there is: pageless judge {kept_run.id}"
+            )
+        outcome = kept_run.outcome()
+        pipeline.write_reports(kept_run, outcome)
+        _show(kept_run, outcome, as_json)
+        worst = max(worst, outcome.exit_status)
+    return worst
+
+
+@cli.group()
+def series() -> None:
+    """Look at a series itself.
+
+    \b
+    Example:
+      pageless series lint pageless-owner
+    """
+
+
+@series.command()
+@click.argument("name", metavar="SERIES")
+@kernel_option
+@click.option("--arch", "-a", "archs", multiple=True, help="Repeatable.  [default: all, or ARCH]")
+@config_option
+@json_option
+def lint(name: str, kernel: str, archs: tuple[str, ...], config: str, as_json: bool) -> int:
+    """Say what the patched zsmalloc touches of struct page beyond what its variant allows.
+
+    \b
+    Example:
+      pageless series lint pageless-owner --kernel 6.1
+    """
+    from toolkit import pipeline
+
+    found: dict[str, Any] = {}
+    with _progress() as shown:
+        for arch in archs or _default_archs():
+            _tree, found[arch] = pipeline.lint(pipeline.Target(kernel, name, arch, config), shown)
+    if as_json:
+        _print_json(found)
+    for arch, touched in found.items():
+        if not as_json:
+            for touch in touched:
+                stdout.print(f"{arch}: {touch}", highlight=False, soft_wrap=True)
+            stdout.print(f"{arch}: {len(touched)} touches beyond the variant", highlight=False)
+    return 1 if any(found.values()) else 0
+
+
+@cli.command()
+@kernel_option
+@series_option
+@click.option("--page-size", type=int, default=4096, show_default=True, help="In bytes.")
+@click.option(
+    "--ops", type=click.IntRange(min=1), default=100_000, show_default=True, help="How many operations."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the operations.")
+@click.option("--deadline", "deadline_s", type=float, default=600.0, show_default=True, help="In seconds.")
+@json_option
+def sim(
+    kernel: str, series: str, page_size: int, ops: int, seed: int, deadline_s: float, as_json: bool
+) -> int:
+    """Run a tree's own mm/zsmalloc.c in user space beside the model, before any kernel is built.
+
+    \b
+    Example:
+      pageless sim --kernel ~/linux --ops 1000000
+    """
+    from toolkit import pipeline
+
+    with _progress() as shown:
+        done = pipeline.simulate(
+            kernel,
+            series,
+            page_size=page_size,
+            operations=ops,
+            seed=seed,
+            deadline_s=deadline_s,
+            progress=shown,
+        )
+    if as_json:
+        _print_json(done)
+    else:
+        found = done.simulation.difference
+        stdout.print(f"mm/zsmalloc.c, sha256 {done.sha256}", highlight=False, soft_wrap=True)
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(done.simulation.done.items()))
+        stdout.print(f"done: {counts}", highlight=False, soft_wrap=True)
+        if found is not None:
+            stdout.print(f"the tree and the model differ: {found.what}", markup=False, soft_wrap=True)
+            stdout.print(f"    expected {found.expected}", markup=False, soft_wrap=True)
+            stdout.print(f"    seen     {found.seen}", markup=False, soft_wrap=True)
+            stdout.print(found.detail, markup=False, soft_wrap=True)
+            stdout.print(f"as a test, with {len(found.requests)} operations:", markup=False)
+            stdout.print(found.as_pytest(done.geometry), markup=False, highlight=False, soft_wrap=True)
+        elif done.simulation.never_done:
+            kinds = ", ".join(done.simulation.never_done)
+            stdout.print(f"never done: {kinds}: this proves nothing, give more --ops", markup=False)
+        stdout.print(done.status.value.upper())
+    return done.status.exit_status
+
+
+@cli.group()
+def model() -> None:
+    """The reference model alone.
+
+    \b
+    Example:
+      pageless model classes --release 6.1 --page-size 16384
+    """
+
+
+@model.command()
+@click.option("--release", default="6.1", show_default=True, help="A kernel's version.")
+@click.option("--page-size", type=int, default=4096, show_default=True, help="In bytes.")
+@click.option("--chain-size", type=int, help="CONFIG_ZSMALLOC_CHAIN_SIZE, where the kernel has it.")
+@json_option
+def classes(release: str, page_size: int, chain_size: int | None, as_json: bool) -> None:
+    """The size classes of a release.
+
+    \b
+    Example:
+      pageless model classes --release 6.12 --chain-size 8
+    """
+    from toolkit.model.geometry import geometry
+
+    try:
+        made = geometry(release, page_size, chain_size)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if as_json:
+        _print_json(made.classes)
+        return
+    table = Table("class", "size", "objects per zspage", "pages per zspage", box=None)
+    for one in made.classes:
+        table.add_row(str(one.index), str(one.size), str(one.objects), str(one.pages))
+    stdout.print(table)
+
+
+@model.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--cell", help="Part of a cell's name.  [default: all that have a trace]")
+@json_option
+def replay(run_id: str, cell: str | None, as_json: bool) -> None:
+    """Follow a run's traces through the model and show what it predicts at each checkpoint.
+
+    \b
+    Example:
+      pageless model replay last --cell fill
+    """
+    from toolkit import judge as judges
+    from toolkit.model.replay import replay as follow
+
+    kept_run = archive.Archive.default().find(run_id)
+    cells = [c for c in kept_run.plan().cells if cell is None or cell in c.label]
+    if not cells:
+        raise InputError(
+            f"no cell of run {kept_run.id} has {cell!r} in its name", hint="see: pageless report"
+        )
+    predicted: dict[str, Any] = {}
+    for one in cells:
+        case = judges.Case(kept_run.evidence(one))
+        if (case.evidence.trace / "recording.json").exists():
+            predicted[one.label] = follow(case.traced.operations, case.geometry).snapshots
+    if not predicted:
+        raise StoreError(f"run {kept_run.id} kept no trace of these cells")
+    if as_json:
+        _print_json(predicted)
+        return
+    for label, snapshots in predicted.items():
+        table = Table(
+            "checkpoint", "pool", "objects", "pages", "freeable", "pages compacted", box=None, title=label
+        )
+        for shot in snapshots:
+            for pool in shot.pools:
+                numbers = (pool.order, pool.objects, pool.pages, pool.freeable, pool.pages_compacted)
+                table.add_row(shot.checkpoint, *map(str, numbers))
+        stdout.print(table)
+
+
+def _show(kept_run: Any, outcome: Any, as_json: bool) -> None:
+    from toolkit.report import terminal
+
+    if as_json:
+        _print_json(outcome)
+        return
+    terminal.show(stdout, kept_run, outcome)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a trace says was done to zsmalloc, for the model to do again.
+
+An operation stands where it took effect, as far as probes at entry and return can tell:
+an allocation at its return (reclaim inside it may compact before the object is placed),
+all others at their entry.  With one thread at a time that is exact; with several, two
+operations that overlap may have taken zsmalloc's lock in the other order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.collect.ftrace import MARK
+from toolkit.collect.trace import Events, Trace
+from toolkit.errors import TraceError
+from toolkit.model.operations import Op, Operations
+
+# What IS_ERR_VALUE() takes for an error: the last 4095 values.
+_FIRST_ERROR = np.uint64(2**64 - 4095)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The operations, and how often each traced event came.
+
+    `counts` has every event of the trace, and "zs_page_migrate_success", the migrations
+    that returned 0.  `pools` has the name of each pool in the order of their creation; the
+    kernel may give a later one the identity, and zram the name, of one that is gone.
+    """
+
+    operations: Operations
+    counts: Mapping[str, int]
+    pools: tuple[str, ...]
+
+
+def traced(trace: Trace) -> Traced:
+    """What was done; TraceError if the trace has a return without its call."""
+    try:
+        return _traced(trace)
+    except ValueError as error:
+        raise TraceError(str(error)) from error
+
+
+def _traced(trace: Trace) -> Traced:
+    malloc, malloc_return = trace.events("zs_malloc"), trace.events("zs_malloc_return")
+    calls, returns = _paired(malloc, malloc_return)
+    handles = malloc_return.numbers("handle")[returns]
+    good = ~_failed(handles)
+    calls, returns, handles = calls[good], returns[good], handles[good]
+
+    create, create_return = trace.events("zs_create_pool"), trace.events("zs_create_pool_return")
+    create_calls, create_returns = _paired(create, create_return)
+    created = create_return.numbers("pool")[create_returns]
+    made = ~_failed(created)
+    names = create.texts("name")
+    by_creation = np.argsort(create_return.order[create_returns[made]])
+    pools = tuple(names[call] for call in create_calls[made][by_creation].tolist())
+
+    free, destroy, compact = (trace.events(name) for name in ("zs_free", "zs_destroy_pool", "zs_compact"))
+    freed = free.numbers("handle")
+    # zs_free() returns at once for NULL and for an error.
+    real = ~_failed(freed)
+    marks = [
+        (order, text.removeprefix(MARK).rstrip("\n"))
+        for order, text in zip(_order(trace.events("print")), trace.events("print").texts("buf"), strict=True)
+        if text.startswith(MARK)
+    ]
+    nothing = np.uint64(0)
+    rows = [
+        _rows(Op.CREATE, create_return, create_returns[made], pool=created[made]),
+        _rows(Op.DESTROY, destroy, slice(None), pool=destroy.numbers("pool")),
+        _rows(
+            Op.MALLOC,
+            malloc_return,
+            returns,
+            pool=malloc.numbers("pool")[calls],
+            size=malloc.numbers("size")[calls],
+            handle=handles,
+        ),
+        _rows(Op.FREE, free, real, pool=free.numbers("pool")[real], handle=freed[real]),
+        _rows(Op.COMPACT, compact, slice(None), pool=compact.numbers("pool")),
+        np.array(
+            [(order, Op.MARK, nothing, index, nothing, 0) for index, (order, _) in enumerate(marks)], _ROW
+        ),
+    ]
+    table = np.concatenate(rows)
+    table = table[np.argsort(table["order"], kind="stable")]
+    operations = Operations(
+        op=table["op"].copy(),
+        pool=table["pool"].copy(),
+        size=table["size"].copy(),
+        handle=table["handle"].copy(),
+        thread=table["thread"].copy(),
+        marks=tuple(name for _, name in marks),
+    )
+    counts = dict(trace.counts)
+    if "zs_page_migrate_return" in trace.formats:
+        errors = trace.events("zs_page_migrate_return").column("error")
+        counts["zs_page_migrate_success"] = int(np.count_nonzero(errors == 0))
+    return Traced(operations, counts, pools)
+
+
+_ROW = np.dtype(
+    [("order", "i8"), ("op", "u1"), ("pool", "u8"), ("size", "u4"), ("handle", "u8"), ("thread", "u4")]
+)
+
+
+def _rows(
+    op: Op,
+    events: Events,
+    which: NDArray[np.generic] | slice,
+    *,
+    pool: NDArray[np.uint64],
+    size: NDArray[np.uint64] | None = None,
+    handle: NDArray[np.uint64] | None = None,
+) -> NDArray[np.void]:
+    rows = np.zeros(len(pool), _ROW)
+    rows["order"] = events.order[which]
+    rows["op"] = op
+    rows["pool"] = pool
+    rows["thread"] = events.pid[which]
+    if size is not None:
+        rows["size"] = size
+    if handle is not None:
+        rows["handle"] = handle
+    return rows
+
+
+def _order(events: Events) -> list[int]:
+    return [int(order) for order in events.order]
+
+
+def _failed(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of them are NULL or an error."""
+    failed: NDArray[np.bool_] = np.logical_or(values == 0, values >= _FIRST_ERROR)
+    return failed
+
+
+def _paired(calls: Events, returns: Events) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of each call that returned, and of its return: the next one of the same thread.
+
+    A call that has not returned at the end is left out; anything else unpaired is an error.
+    """
+    thread = np.concatenate([calls.pid, returns.pid])
+    order = np.concatenate([calls.order, returns.order])
+    is_return = np.repeat([False, True], [len(calls), len(returns)])
+    index = np.concatenate([np.arange(len(calls)), np.arange(len(returns))])
+    by_thread = np.lexsort((order, thread))
+    thread, is_return, index = thread[by_thread], is_return[by_thread], index[by_thread]
+    last = np.r_[thread[1:] != thread[:-1], True][: len(thread)]
+    after_call = np.r_[False, ~is_return[:-1] & ~last[:-1]][: len(thread)]
+    stray = is_return & ~after_call
+    if stray.any():
+        raise ValueError(
+            f"{returns.format.name}: thread {thread[stray][0]} returns from a call that is not there"
+        )
+    open_calls = ~is_return & ~last
+    doubled = open_calls & ~np.r_[is_return[1:], True][: len(thread)]
+    if doubled.any():
+        raise ValueError(f"{calls.format.name}: thread {thread[doubled][0]} calls again before it returned")
+    return index[open_calls], index[is_return]

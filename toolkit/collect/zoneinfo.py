@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""/proc/zoneinfo: what each zone holds, its zspages among it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from toolkit.collect.collector import Collector
+
+PATH = "/proc/zoneinfo"
+
+_ZONE = re.compile(r"Node (\d+), zone +(\S+)$")
+_STAT = re.compile(r" +(\w+) +(\d+)$")
+_FREE = re.compile(r"  pages free +(\d+)$")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """One zone, in pages: `pages` has "free", "min", "low", "high", "spanned", "present",
+    "managed" and "cma"; `stats` the zone's own counters ("nr_zspages", "nr_free_pages", ...).
+
+    An unpopulated zone has no stats.
+    """
+
+    node: int
+    name: str
+    pages: Mapping[str, int]
+    stats: Mapping[str, int]
+
+    @property
+    def nr_zspages(self) -> int:
+        """Pages of zspages in this zone: the kernel counts pages here, for all that the name says."""
+        return self.stats["nr_zspages"] if self.pages["present"] else 0
+
+
+def parse(text: str) -> tuple[Zone, ...]:
+    zones: list[Zone] = []
+    pages: dict[str, int] = {}
+    stats: dict[str, int] = {}
+    section = ""
+    for line in text.splitlines():
+        if head := _ZONE.match(line):
+            pages, stats = {}, {}
+            zones.append(Zone(int(head[1]), head[2], pages, stats))
+            section = "zone"
+        elif not zones:
+            raise ValueError(f"a zone was expected: {line!r}")
+        elif line == "  per-node stats":
+            section = "node"
+        elif line == "  pagesets":
+            section = "cpus"
+        elif free := _FREE.match(line):
+            pages["free"] = int(free[1])
+            section = "zone"
+        elif section == "zone" and (stat := _STAT.match(line)):
+            # A counter of the zone is named for what it counts, a watermark stands behind spaces.
+            (stats if line.startswith("      ") and line[6] != " " else pages)[stat[1]] = int(stat[2])
+    if not zones:
+        raise ValueError("no zone at all")
+    return tuple(zones)
+
+
+COLLECTOR = Collector("zoneinfo", (PATH,), parse)

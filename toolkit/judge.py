@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From evidence to a verdict: what was seen against what the model, the floors and good health demand."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from toolkit.collect import health, slabinfo, vmstat, zram, zsmalloc
+from toolkit.collect.ftrace import Losses, Recording
+from toolkit.collect.operations import Traced, traced
+from toolkit.collect.snapshot import Snapshot
+from toolkit.errors import CaptureError, StoreError, TraceError
+from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts
+from toolkit.model.geometry import Geometry, geometry
+from toolkit.model.pool import ClassRow
+from toolkit.model.predict import Expectation, invariants, predict
+from toolkit.rig.splats import Kind
+from toolkit.verdict import Check, Status, Verdict
+
+# The slab caches of zsmalloc: empty when there is no pool.
+POOL_SLABS = ("zspage", "zs_handle")
+
+# How many differences a check spells out.
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One expectation and what was seen instead; `pool` is its name."""
+
+    expectation: Expectation
+    pool: str
+    seen: int | None
+
+    def __str__(self) -> str:
+        e = self.expectation
+        where = f"{e.checkpoint}, {self.pool}" + (
+            f", class {e.size_class}" if e.size_class is not None else ""
+        )
+        seen = "not there" if self.seen is None else str(self.seen)
+        return f"{where}: {e.metric} expected {_span(e)}, seen {seen}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The evidence of one cell, read lazily."""
+
+    evidence: Evidence
+
+    @cached_property
+    def facts(self) -> Facts:
+        return self.evidence.facts()
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        return geometry(self.facts.release, self.facts.page_size, self.facts.chain_size)
+
+    @cached_property
+    def _recorded(self) -> tuple[Traced, Losses]:
+        recording = Recording.load(self.evidence.trace)
+        decoded = recording.trace()
+        return traced(decoded), recording.losses(decoded)
+
+    @property
+    def traced(self) -> Traced:
+        """What was done to zsmalloc."""
+        return self._recorded[0]
+
+    @property
+    def losses(self) -> Losses:
+        return self._recorded[1]
+
+    def snapshot(self, checkpoint: str) -> Snapshot:
+        return Snapshot.load(self.evidence.checkpoint(checkpoint))
+
+    @cached_property
+    def snapshots(self) -> Mapping[str, Snapshot]:
+        return {name: self.snapshot(name) for name in self.facts.checkpoints}
+
+    @cached_property
+    def tables(self) -> Mapping[str, Mapping[str, zsmalloc.ClassTable]]:
+        """The class table of every live pool, by checkpoint and the pool's name."""
+        return {
+            checkpoint: {
+                zsmalloc.pool_of(path): table for path, table in zsmalloc.COLLECTOR.read_all(files).items()
+            }
+            for checkpoint, files in self.snapshots.items()
+        }
+
+    def mm_stat(self, checkpoint: str, pool: str) -> zram.MmStat | None:
+        """None if the pool is not a zram device's."""
+        path = f"/sys/block/{pool}/mm_stat"
+        files = self.snapshots[checkpoint]
+        return zram.MM_STAT.read(files, path) if path in files else None
+
+    @cached_property
+    def counters(self) -> Mapping[str, int]:
+        """The workload's counters and how often each traced event was seen."""
+        return {**self.traced.counts, **self.facts.counters}
+
+
+def judge(
+    evidence: Evidence, allowed: Iterable[health.Allowed], today: datetime.date
+) -> tuple[Verdict, Mapping[str, int]]:
+    """The verdict on a cell, and its counters.
+
+    `allowed` are the splats that are known, until the day they expire.
+    """
+    case = Case(evidence)
+    checks = [*_ending(case.facts), *_health(case, allowed, today), *case.facts.checks]
+    counters: Mapping[str, int] = dict(case.facts.counters)
+    if case.facts.ending is Ending.FINISHED:
+        try:
+            checks += [*_trace(case), *_floors(case), *_leaks(case), *_invariants(case), *_model(case)]
+            counters = case.counters
+        except (CaptureError, TraceError, StoreError) as error:
+            checks.append(Check("evidence", Status.ERROR, error.message))
+    return Verdict(tuple(checks)), counters
+
+
+def _ending(facts: Facts) -> Iterator[Check]:
+    status = {
+        Ending.FINISHED: Status.PASS,
+        Ending.FAILED: Status.FAIL,
+        Ending.OOPS: Status.CRASH,
+        Ending.HUNG: Status.CRASH,
+        Ending.SKIPPED: Status.SKIP,
+    }.get(facts.ending, Status.ERROR)
+    summary = facts.trouble or "the workload came to its end"
+    yield Check("ending", status, summary, Ending.FINISHED.value, facts.ending.value)
+
+
+def _health(case: Case, allowed: Iterable[health.Allowed], today: datetime.date) -> Iterator[Check]:
+    """The kernel printed nothing that a good one does not print."""
+    text = case.evidence.console()
+    if not text:
+        if case.facts.ending is Ending.FINISHED:
+            yield Check("health", Status.ERROR, "the console is empty: nothing was looked at")
+        return
+    found = health.examine(text, allowed, release=case.facts.release, today=today)
+    because = "a good kernel prints none of these"
+    for report in found.unexpected:
+        status = Status.CRASH if report.kind.fatal or report.kind is Kind.HUNG else Status.FAIL
+        yield Check("health", status, report.title, "nothing", report.text, because)
+    for report in found.slow:
+        summary = f"{report.title} (a busy host is the likelier cause)"
+        yield Check("health", Status.ERROR, summary, "nothing", report.text, because)
+    if not found.unexpected and not found.slow:
+        known = f", {len(found.allowed)} known and allowed" if found.allowed else ""
+        lines = len(text.splitlines())
+        yield Check("health", Status.PASS, f"no complaint in {lines} lines of console{known}")
+
+
+def _trace(case: Case) -> Iterator[Check]:
+    """Nothing was lost: an incomplete trace proves nothing."""
+    losses = case.losses
+    events = sum(case.traced.counts.values())
+    if losses:
+        yield Check("trace", Status.ERROR, f"events were lost: {losses}", "0 lost", str(losses))
+    elif events == 0:
+        yield Check("trace", Status.ERROR, "the trace holds no event")
+    else:
+        yield Check("trace", Status.PASS, f"{events} events, none lost")
+
+
+def _floors(case: Case) -> Iterator[Check]:
+    """The workload did what it is there for."""
+    for counter, least in sorted(case.facts.floors.items()):
+        seen = case.counters.get(counter, 0)
+        yield Check(
+            f"floor/{counter}",
+            Status.PASS if seen >= least else Status.ERROR,
+            f"{seen} times" if seen >= least else f"exercised nothing: {seen} times, at least {least} needed",
+            f"at least {least}",
+            str(seen),
+            "a run that did less proves nothing",
+        )
+
+
+def _leaks(case: Case) -> Iterator[Check]:
+    """At the end all is as it was before the workload."""
+    pages = [
+        vmstat.COLLECTOR.read(case.snapshots[checkpoint], vmstat.PATH)["nr_zspages"]
+        for checkpoint in (BASELINE, END)
+    ]
+    yield _equal("leak/nr_zspages", pages[0], pages[1], "the workload's pools are gone")
+    slabs = {
+        checkpoint: {
+            name: cache.num_objs
+            for name, cache in slabinfo.COLLECTOR.read(files, slabinfo.PATH).items()
+            if name in POOL_SLABS
+        }
+        for checkpoint, files in case.snapshots.items()
+    }
+    if not any(sum(counts.values()) for counts in slabs.values()):
+        yield Check("leak/slabs", Status.ERROR, f"no checkpoint saw an object of {' or '.join(POOL_SLABS)}")
+        return
+    before, after = (sum(slabs[checkpoint].values()) for checkpoint in (BASELINE, END))
+    yield _equal("leak/slabs", before, after, "without pools these caches are empty, once they were shrunk")
+
+
+def _invariants(case: Case) -> Iterator[Check]:
+    """What must hold of any pool at rest, whatever was done to it."""
+    broken: list[str] = []
+    classes: list[str] = []
+    tables = 0
+    for checkpoint, files in case.snapshots.items():
+        total_pages = 0
+        for pool, table in case.tables[checkpoint].items():
+            tables += 1
+            total_pages += table.pages_used
+            rows = tuple(map(_row, table.rows))
+            for violation in invariants(rows, case.geometry, at_rest=True):
+                where = "" if violation.size_class is None else f", class {violation.size_class}"
+                text = f"{checkpoint}, {pool}{where}: {violation.invariant}: {violation.seen}"
+                (classes if violation.invariant == "classes" else broken).append(text)
+            stat = case.mm_stat(checkpoint, pool)
+            if stat is not None:
+                broken += _zram_invariants(f"{checkpoint}, {pool}", table, stat, case, files)
+        seen = vmstat.COLLECTOR.read(files, vmstat.PATH)["nr_zspages"]
+        if seen != total_pages:
+            broken.append(f"{checkpoint}: nr_zspages is {seen}, all pools together have {total_pages} pages")
+    if not tables:
+        yield Check("invariants", Status.ERROR, "no checkpoint saw a pool: nothing was looked at")
+        return
+    looked = f"{tables} class tables"
+    yield _none_of(
+        "model/classes", classes, looked, "size, objects and pages of each class follow from the release"
+    )
+    yield _none_of("invariants", broken, looked, "they hold of every pool at rest")
+
+
+def _row(seen: zsmalloc.SizeClass) -> ClassRow:
+    """A row as the model has them."""
+    return ClassRow(
+        index=seen.index,
+        size=seen.size,
+        fullness=tuple(seen.fullness.values()),
+        obj_allocated=seen.obj_allocated,
+        obj_used=seen.obj_used,
+        pages_used=seen.pages_used,
+        pages_per_zspage=seen.pages_per_zspage,
+        freeable=seen.freeable,
+    )
+
+
+def _zram_invariants(
+    where: str, table: zsmalloc.ClassTable, stat: zram.MmStat, case: Case, files: Mapping[str, str]
+) -> Iterator[str]:
+    pages = stat.mem_used_total // case.facts.page_size
+    if pages != table.pages_used:
+        yield f"{where}: mm_stat says {pages} pages, the class table {table.pages_used}"
+    stored = stat.orig_data_size // case.facts.page_size
+    pool = where.rpartition(" ")[2]
+    backing = f"/sys/block/{pool}/bd_stat"
+    on_disk = zram.BD_STAT.read(files, backing).bd_count if backing in files else 0
+    if stored - stat.same_pages - on_disk != table.obj_used:
+        yield (
+            f"{where}: {stored} pages stored, {stat.same_pages} same-filled, {on_disk} written back,"
+            f" but {table.obj_used} objects"
+        )
+
+
+def _model(case: Case) -> Iterator[Check]:
+    """The guest's tables are those that the reference model predicts from the trace."""
+    expectations = predict(case.traced.operations, case.geometry, single_threaded=case.facts.single_threaded)
+    by_metric: dict[str, list[Expectation]] = defaultdict(list)
+    for expectation in expectations:
+        by_metric[expectation.metric].append(expectation)
+    if not expectations:
+        yield Check("model", Status.ERROR, "the trace shows no pool at any checkpoint: nothing was compared")
+        return
+    seen_pools = {(name, pool) for name in case.snapshots for pool in case.tables[name]}
+    known_pools = {(e.checkpoint, case.traced.pools[e.pool]) for e in expectations}
+    yield _equal(
+        "model/pools", sorted(known_pools), sorted(seen_pools), "pools made and not destroyed in the trace"
+    )
+    for metric, wanted in sorted(by_metric.items()):
+        differences = []
+        for expectation in wanted:
+            pool = case.traced.pools[expectation.pool]
+            seen = _seen(case, expectation, pool)
+            if seen is None or not expectation.low <= seen <= expectation.high:
+                differences.append(Difference(expectation, pool, seen))
+        exact = sum(e.low == e.high for e in wanted)
+        looked = f"{len(wanted)} values, {exact} of them exact"
+        first = differences[0] if differences else None
+        yield Check(
+            f"model/{metric}",
+            Status.FAIL if first else Status.PASS,
+            _summary(differences, looked),
+            _span(first.expectation) if first else "",
+            str(first.seen) if first else "",
+            first.expectation.because if first else "",
+        )
+
+
+def _seen(case: Case, expectation: Expectation, pool: str) -> int | None:
+    """What was observed of an expectation's quantity, None if it is not there."""
+    table = case.tables[expectation.checkpoint].get(pool)
+    if table is None:
+        return None
+    metric = expectation.metric
+    if expectation.size_class is not None:
+        row = next((row for row in table.rows if row.size == expectation.size_class), None)
+        if row is None:
+            return None
+        return row.fullness.get(metric, getattr(row, metric, None))
+    stat = case.mm_stat(expectation.checkpoint, pool)
+    page_size = case.facts.page_size
+    match metric:
+        case "objects":
+            return table.obj_used
+        case "pages":
+            return table.pages_used
+        case "pages_peak":
+            return None if stat is None else stat.mem_used_max // page_size
+        case _:
+            return None if stat is None else getattr(stat, metric)
+
+
+def across(cases: Iterable[tuple[str, str, str, Case]]) -> tuple[Check, ...]:
+    """Checks between cells that must agree.
+
+    Each is (twin key, series, arch, case): cells of one key differ in series and
+    architecture only.  Single-threaded ones must show the same class tables.
+    """
+    checks: list[Check] = []
+    groups: dict[str, list[tuple[str, str, Case]]] = defaultdict(list)
+    for key, series, arch, case in cases:
+        if case.facts.single_threaded and case.facts.ending is Ending.FINISHED:
+            groups[f"{key} {case.facts.page_size}"].append((series, arch, case))
+    for key, members in sorted(groups.items()):
+        for name, same, differs in (("cross-arch", 0, 1), ("baseline", 1, 0)):
+            for one, other in itertools.combinations(members, 2):
+                if one[same] == other[same] and one[differs] != other[differs]:
+                    checks.append(_twins(f"{name}/{key}", one, other))
+    return tuple(checks)
+
+
+def _twins(name: str, one: tuple[str, str, Case], other: tuple[str, str, Case]) -> Check:
+    labels = [" ".join(member[:2]) for member in (one, other)]
+    differences = []
+    compared = 0
+    for checkpoint in one[2].facts.checkpoints:
+        left, right = one[2].tables[checkpoint], other[2].tables[checkpoint]
+        compared += len(left)
+        if left != right:
+            differences.append(f"class tables at {checkpoint} differ between {labels[0]} and {labels[1]}")
+    if not compared:
+        return Check(name, Status.ERROR, "no class table to compare")
+    return _none_of(name, differences, f"{compared} class tables of {labels[0]} and {labels[1]}",
+                    "the same seed and page size do the same to zsmalloc")  # fmt: skip
+
+
+def _equal(name: str, expected: object, seen: object, because: str) -> Check:
+    same = expected == seen
+    summary = f"{seen}" if same else f"expected {expected}, seen {seen}"
+    return Check(name, Status.PASS if same else Status.FAIL, summary, str(expected), str(seen), because)
+
+
+def _none_of(name: str, found: list[str], looked: str, because: str) -> Check:
+    status = Status.FAIL if found else Status.PASS
+    return Check(name, status, _summary(found, looked), "none" if found else "", str(len(found)), because)
+
+
+def _summary(found: Iterable[object], looked: str) -> str:
+    texts = [str(one) for one in found]
+    if not texts:
+        return f"{looked}: all as expected"
+    more = f" (and {len(texts) - SHOWN} more)" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
+
+
+def _span(expectation: Expectation) -> str:
+    low, high = expectation.low, expectation.high
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Architectures: one file in rigs/arch/ each; nothing else in the package names one."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import declare, places
+
+
+@dataclass(frozen=True)
+class Arch:
+    """How one architecture is built for and booted."""
+
+    # The name users type, after its file: "x86_64", "arm64".
+    name: str
+    # The kernel's own name, for make's ARCH=.
+    kernel_arch: str
+    # Its directory below arch/ in the kernel.
+    source_arch: str
+    # Debian's name, for packages that end up in the guest.
+    debian_arch: str
+    # The GNU triplet: the prefix of the cross compiler and of library directories.
+    triplet: str
+    # What platform.machine() says on a host that builds natively.
+    host_machine: str
+    # make targets, and the file below the build directory that QEMU is given.
+    # The x86 vmlinux boots directly by PVH, which spares compressing it.
+    make_targets: tuple[str, ...]
+    kernel_image: str
+    # The compiler's prefix for 16K and 64K is the same: a page size is a fragment's matter.
+    qemu: str
+    qemu_machine: str
+    # The model of processor under TCG; "host" is used under KVM.
+    tcg_cpu: str
+    console: str
+    # Firmware of a few instructions that writes "K" to the serial line, in hex, and where in a
+    # 64 KiB image it starts: whether guests really run is tried with it.
+    probe_code: str
+    probe_offset: int
+    # Appended to the kernel's command line.
+    append: str
+    # Guest devices by their role ("net", "rng", ...), as QEMU spells them here, options included.
+    devices: Mapping[str, str]
+    # The Debian package of `qemu`.
+    qemu_package: str
+
+    @property
+    def native(self) -> bool:
+        """Whether this host is of this architecture."""
+        return platform.machine() == self.host_machine
+
+    @property
+    def cross_compile(self) -> str:
+        """The prefix for CROSS_COMPILE=, empty on a native host."""
+        return "" if self.native else f"{self.triplet}-"
+
+    @property
+    def static_libc(self) -> Path:
+        """The C library that the guest's programs are linked with, where Debian has it."""
+        if self.native:
+            return Path(f"/usr/lib/{self.triplet}/libc.a")
+        return Path(f"/usr/{self.triplet}/lib/libc.a")
+
+    @property
+    def libc_package(self) -> str:
+        """The Debian package of `static_libc`."""
+        return "libc6-dev" if self.native else f"libc6-dev-{self.debian_arch}-cross"
+
+
+def directory() -> Path:
+    return places.declared("rigs") / "arch"
+
+
+def load(name: str) -> Arch:
+    """The architecture `name`, or UnknownNameError."""
+    return declare.load(Arch, declare.find("architecture", directory(), name))
+
+
+def names() -> tuple[str, ...]:
+    return declare.names(directory())

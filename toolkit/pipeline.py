@@ -1,0 +1,554 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one path: plan, fetch, apply, configure, build, template, clone, exercise, judge, keep, report."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import datetime
+import functools
+import logging
+import random
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from toolkit import judge, run, saved
+from toolkit.archive import Archive
+from toolkit.collect import ftrace, health, snapshot
+from toolkit.collect.samples import Sampler
+from toolkit.deadline import Deadline
+from toolkit.errors import (
+    BootError,
+    CommandError,
+    CrashError,
+    GuestError,
+    HangError,
+    HostError,
+    InputError,
+    PagelessError,
+)
+from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts
+from toolkit.kernel import arch as arches
+from toolkit.kernel import build, git, kconfig, pageless, series, source
+from toolkit.kernel.arch import Arch
+from toolkit.kernel.build import BuiltKernel
+from toolkit.kernel.pageless import Touch
+from toolkit.kernel.source import Tree
+from toolkit.model.geometry import Geometry, geometry
+from toolkit.progress import Progress, Say
+from toolkit.record import Built, Cell, Outcome, Record, Run, Sources, conclude
+from toolkit.report import html, junit
+from toolkit.rig import image, machine, ssh, template
+from toolkit.rig.accelerator import accelerator
+from toolkit.rig.machine import Machine
+from toolkit.rig.qemu import Setup
+from toolkit.rig.qemu_guest import QemuGuest, boot
+from toolkit.store import default_store
+from toolkit.userspace import sim
+from toolkit.userspace.build import compile_tree, directory_reader, tree_reader
+from toolkit.userspace.sim import Simulation
+from toolkit.verdict import Check, Status
+from toolkit.workload import Workload, catalogue
+
+logger = logging.getLogger(__name__)
+
+# Fetching packages and compiling the guest's programs, the first time.
+IMAGE_S = 900.0
+
+# Machines say how long a boot takes on an idle host; this one may be busy.
+SLOW_HOST = 5.0
+
+
+def plan(
+    *,
+    kernels: Sequence[str],
+    series: Sequence[str],
+    archs: Sequence[str],
+    config: str,
+    workloads: Sequence[str],
+    seed: int,
+    repeat: int,
+) -> tuple[Cell, ...]:
+    """Every cell of the product; the names of workloads may be suites."""
+    names: dict[str, None] = {}
+    for wanted in workloads:
+        names.update(dict.fromkeys(w.name for w in catalogue.select(wanted)))
+    return tuple(
+        Cell(kernel, one, arch, config, name, seed, turn)
+        for kernel in dict.fromkeys(kernels)
+        for arch in dict.fromkeys(archs)
+        for one in dict.fromkeys(series)
+        for name in names
+        for turn in range(repeat)
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is built: everything about a cell but what runs on it."""
+
+    kernel: str
+    series: str
+    arch: str
+    config: str
+
+    @classmethod
+    def of(cls, cell: Cell) -> Target:
+        return cls(cell.kernel, cell.series, cell.arch, cell.config)
+
+    def __str__(self) -> str:
+        return f"{self.kernel} {self.series} {self.arch} {self.config}"
+
+    def check(self) -> None:
+        """Refuse an unknown name (an InputError) before anything takes time."""
+        source.load(self.kernel)
+        series.load(self.series)
+        kconfig.check_names(self.config, arches.load(self.arch))
+
+
+def fetch(kernel: str, progress: Progress) -> Tree:
+    with progress.step(f"fetch {kernel}") as say:
+        return source.fetch(source.load(kernel), progress=say)
+
+
+def patched(kernel: str, name: str, progress: Progress) -> Tree:
+    """The kernel's tree with the series applied."""
+    wanted = series.load(name)
+    tree = fetch(kernel, progress)
+    with progress.step(f"apply {name} to {kernel}") as say:
+        return series.apply(tree, wanted, progress=say)
+
+
+def build_target(target: Target, tree: Tree, say: Say) -> BuiltKernel:
+    """The kernel of a target, from the store if it was ever built."""
+    return build.build(tree, arches.load(target.arch), _configured(target, tree, say), progress=say)
+
+
+def _configured(target: Target, tree: Tree, say: Say) -> Path:
+    """The final .config of a target."""
+    arch = arches.load(target.arch)
+    wanted = series.load(target.series)
+    extra = kconfig.parse("\n".join(wanted.config), f"series {wanted.name}")
+    asked = kconfig.compose(target.config, arch, tree.release, extra)
+    return build.configure(tree, arch, asked, progress=say)
+
+
+def built(target: Target, progress: Progress) -> tuple[Tree, BuiltKernel]:
+    """The patched tree of a target and its kernel."""
+    target.check()
+    tree = patched(target.kernel, target.series, progress)
+    with progress.step(f"build {target}") as say:
+        return tree, build_target(target, tree, say)
+
+
+def lint(target: Target, progress: Progress) -> tuple[Tree, tuple[Touch, ...]]:
+    """What the patched zsmalloc touches of struct page beyond what the series' variant allows."""
+    target.check()
+    wanted = series.load(target.series)
+    if wanted.variant not in pageless.VARIANTS:
+        known = ", ".join(sorted(pageless.VARIANTS))
+        raise InputError(
+            f"the series {wanted.name} declares no variant that can be checked",
+            hint=f"variant, in its series.toml, is one of: {known}",
+        )
+    tree = patched(target.kernel, target.series, progress)
+    return tree, _lint(target, tree, pageless.VARIANTS[wanted.variant], progress)
+
+
+def _lint(target: Target, tree: Tree, variant: pageless.Variant, progress: Progress) -> tuple[Touch, ...]:
+    arch = arches.load(target.arch)
+    with progress.step(f"lint {target}") as say:
+        config = _configured(target, tree, say)
+        text = build.preprocess(tree, arch, config, pageless.SOURCE, progress=say)
+        return pageless.lint(text, arch.triplet, variant)
+
+
+def _check_source(target: Target, tree: Tree, progress: Progress) -> Iterator[Check]:
+    """Whether a series that says it is pageless is."""
+    wanted = series.load(target.series)
+    variant = pageless.VARIANTS.get(wanted.variant)
+    if variant is None:
+        return
+    name = f"pageless/{target}"
+    left = ", ".join(sorted(variant.fields | variant.flags))
+    because = f"the variant {variant.name} leaves only {left} to zsmalloc"
+    try:
+        touched = [str(touch) for touch in _lint(target, tree, variant, progress)]
+    except HostError as error:
+        yield Check(name, Status.ERROR, error.message)
+        return
+    status = Status.FAIL if touched else Status.PASS
+    summary = "; ".join(touched[: judge.SHOWN]) or f"{pageless.SOURCE} touches nothing else of struct page"
+    yield Check(name, status, summary, "none" if touched else "", str(len(touched)), because)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a tree's own mm/zsmalloc.c (of that hash) did in user space, beside the model."""
+
+    sha256: str
+    geometry: Geometry
+    simulation: Simulation
+
+    @property
+    def status(self) -> Status:
+        """FAIL if they differ; ERROR if not all kinds of operations were done, which proves nothing."""
+        if self.simulation.difference is not None:
+            return Status.FAIL
+        return Status.ERROR if self.simulation.never_done else Status.PASS
+
+
+def simulate(
+    kernel: str,
+    name: str,
+    *,
+    page_size: int,
+    operations: int,
+    seed: int,
+    deadline_s: float,
+    progress: Progress,
+) -> Simulated:
+    """Compile a tree's mm/zsmalloc.c for user space and run it beside the model.
+
+    A directory without a series is read as it is, so that an edit has its verdict at once.
+    """
+    deadline = Deadline.after(deadline_s)
+    wanted = source.load(kernel)
+    if name == series.BASELINE and wanted.path is not None and wanted.path.is_dir() and not wanted.revision:
+        read = directory_reader(wanted.path)
+        makefile = read("Makefile") or ""
+        version = source.version_of(makefile, wanted.path)
+    else:
+        tree = patched(kernel, name, progress)
+        read, version = tree_reader(tree), tree.version
+    made = geometry(version, page_size)
+    with progress.step("compile mm/zsmalloc.c for user space"):
+        program = compile_tree(
+            read, page_size=page_size, chain_size=made.chain_size, cache=default_store(), deadline=deadline
+        )
+    with progress.step(f"{operations} operations, seed {seed}"):
+        simulation = sim.simulate(program, made, operations=operations, seed=seed, deadline=deadline)
+    return Simulated(program.source_sha256, made, simulation)
+
+
+def export(tree: Tree, output: Path) -> None:
+    """Write a tree's files into a new directory."""
+    try:
+        output.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{output}: {error.strerror}", hint="name a directory that does not exist") from None
+    index = output.parent / f".{output.name}.index"
+    try:
+        git.Repository(tree.git_dir, index, output).git("read-tree", "--reset", "-u", tree.tree_id)
+    finally:
+        index.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def started(
+    kernel: BuiltKernel, arch: Arch, rig: Machine, directory: Path, *, clone: bool, say: Say
+) -> Iterator[QemuGuest]:
+    """A guest that answers by ssh: a clone of a booted one, or booted for real.
+
+    What is kept of it (the console, QEMU's words) goes to `directory`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    say("guest image")
+    initramfs = image.initramfs(arch, default_store(), deadline=Deadline.after(IMAGE_S))
+    setup = Setup(arch, rig, accelerator(arch), kernel.image, initramfs, ssh.identity().public_key)
+    deadline = Deadline.after(rig.boot_s * SLOW_HOST)
+    with contextlib.ExitStack() as stack:
+        if clone:
+            say("template")
+            frozen = template.template(setup, deadline=deadline)
+            shutil.copyfile(frozen.console, Evidence(directory).boot_log)
+            say("clone")
+            yield stack.enter_context(template.clone(frozen, directory, deadline=deadline))
+        else:
+            say("boot")
+            yield stack.enter_context(boot(setup, directory, deadline=deadline))
+
+
+@dataclass
+class GuestBench:
+    """A Bench over a real guest: see toolkit.workload.Bench."""
+
+    guest: QemuGuest
+    seed: int
+    deadline: Deadline
+    evidence: Evidence
+    recorder: ftrace.Recorder
+    say: Say
+    random: random.Random = field(init=False)
+    checks: list[Check] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    checkpoints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def checkpoint(self, name: str) -> None:
+        if name in self.checkpoints:
+            raise InputError(
+                f"the workload takes the checkpoint {name!r} twice", hint="give each its own name"
+            )
+        self.say(f"checkpoint {name}")
+        self.recorder.mark(self.guest, name)
+        snapshot.take(self.guest, self.deadline).save(self.evidence.checkpoint(name))
+        # Nothing goes on now, and whatever comes next finds the buffers empty.
+        self.recorder.drain(self.guest, self.deadline)
+        self.checkpoints.append(name)
+
+    def check(self, name: str, holds: bool, *, expected: object, seen: object, because: str) -> None:
+        status = Status.PASS if holds else Status.FAIL
+        summary = "as expected" if holds else f"expected {expected}, seen {seen}"
+        self.checks.append(Check(name, status, summary, str(expected), str(seen), because))
+
+    def count(self, counter: str, amount: int) -> None:
+        self.counters[counter] += amount
+
+
+def exercise(guest: QemuGuest, workload: Workload, seed: int, evidence: Evidence, say: Say) -> Facts:
+    """Run a workload, traced and sampled, between a baseline and an end checkpoint.
+
+    Whatever the guest does, what became of it is told in the Facts, never raised;
+    trouble of the host is raised.
+    """
+    deadline = Deadline.after(workload.deadline_s)
+    recorder = ftrace.Recorder(evidence.trace)
+    bench = GuestBench(guest, seed, deadline, evidence, recorder, say)
+    ending, trouble, detail = Ending.FINISHED, "", ""
+    page_size = 0
+    try:
+        page_size = _page_size(guest)
+        sampler = Sampler.start(guest, deadline)
+        recorder.start(guest, deadline)
+        _shrink_slabs(guest, deadline)
+        bench.checkpoint(BASELINE)
+        say(workload.title)
+        workload.exercise(bench)
+        _shrink_slabs(guest, deadline)
+        bench.checkpoint(END)
+        say("collecting the trace")
+        evidence.dmesg.write_bytes(guest.execute("dmesg", deadline=deadline).stdout)
+        recorder.stop(guest, deadline)
+        sampler.stop(guest, deadline, evidence.samples)
+    except CommandError as error:
+        ending, trouble, detail = Ending.FAILED, error.message, error.detail
+    except CrashError as error:
+        ending, trouble, detail = Ending.OOPS, error.message, error.detail
+    except HangError as error:
+        ending, trouble, detail = Ending.HUNG, error.message, error.detail
+    except GuestError as error:
+        ending, trouble, detail = Ending.LOST, error.message, error.detail
+    return replace(
+        _untouched(workload),
+        page_size=page_size,
+        ending=ending,
+        trouble=trouble,
+        detail=detail,
+        checkpoints=tuple(bench.checkpoints),
+        counters=dict(bench.counters),
+        checks=tuple(bench.checks),
+    )
+
+
+def _untouched(workload: Workload) -> Facts:
+    """The facts of a workload that did not run."""
+    return Facts(
+        workload=workload.name,
+        single_threaded=workload.single_threaded,
+        floors=dict(workload.floors),
+        release="",
+        page_size=0,
+        chain_size=None,
+        ending=Ending.UNBUILT,
+    )
+
+
+def _shrink_slabs(guest: QemuGuest, deadline: Deadline) -> None:
+    """Let SLUB give back what it keeps for later, so that slabinfo counts live objects only."""
+    shrink = 'for f in /sys/kernel/slab/*zs*/shrink; do [ ! -e "$f" ] || echo 1 >"$f" || exit; done'
+    guest.execute(shrink, deadline=deadline)
+
+
+def _page_size(guest: QemuGuest) -> int:
+    """Bytes, as the guest's own kernel says it (KernelPageSize of any mapping)."""
+    smaps = guest.read("/proc/self/smaps").decode()
+    found = re.search(r"^KernelPageSize:\s+(\d+) kB$", smaps, re.MULTILINE)
+    if found is None:
+        raise CommandError("cat /proc/self/smaps", 0, smaps)
+    return int(found[1]) * 1024
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A target that was built, or what stopped it."""
+
+    tree: Tree
+    kernel: BuiltKernel | None
+    trouble: PagelessError | None = None
+
+    @property
+    def built(self) -> Built | None:
+        if self.kernel is None:
+            return None
+        tree = self.tree
+        return Built(tree.version, tree.package_version, tree.tree_id, self.kernel.key, self.kernel.release)
+
+    @functools.cached_property
+    def configuration(self) -> Mapping[str, str]:
+        """The values of the final .config, empty without a kernel."""
+        if self.kernel is None:
+            return {}
+        return kconfig.read_config(self.kernel.config.read_text(encoding="utf-8"))
+
+    @property
+    def chain_size(self) -> int | None:
+        """The most pages a zspage may have, None where the kernel fixes it (before 6.3)."""
+        chain = self.configuration.get("ZSMALLOC_CHAIN_SIZE")
+        return None if chain is None else int(chain)
+
+    def lacks(self, workload: Workload) -> str:
+        """The configuration symbols that a workload needs and this kernel has not, as words."""
+        return ", ".join(symbol for symbol in workload.needs if symbol not in self.configuration)
+
+
+def execute(
+    kept: Archive, cells: Sequence[Cell], *, argv: Sequence[str], jobs: int, clone: bool, progress: Progress
+) -> tuple[Run, Outcome]:
+    """Run every cell and keep what became of it.
+
+    The user's input is checked for all cells before anything is built or kept; a
+    kernel that does not build, and a guest that dies, end their own cells only.
+    """
+    workloads = {cell.workload: catalogue.load(cell.workload) for cell in cells}
+    for workload in workloads.values():
+        machine.load(workload.machine)
+    targets = tuple(dict.fromkeys(map(Target.of, cells)))
+    for target in targets:
+        target.check()
+    trees = {target: patched(target.kernel, target.series, progress) for target in targets}
+    kept_run = kept.begin(argv, cells)
+    prepared = {target: _prepare(target, tree, progress) for target, tree in trees.items()}
+
+    found = (check for target, tree in trees.items() for check in _check_source(target, tree, progress))
+    saved.write(kept_run.sources_file, Sources(tuple(found)))
+
+    def work(cell: Cell) -> Record:
+        return _cell(kept_run, cell, workloads[cell.workload], prepared[Target.of(cell)], clone, progress)
+
+    records: list[Record] = []
+    executor = concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="cell")
+    try:
+        for record in executor.map(work, cells):
+            records.append(record)
+    except BaseException:
+        # A guest runs inside its worker: end the guests, and the workers end themselves.
+        run.end_all()
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+    return kept_run, _conclude(kept, kept_run, records)
+
+
+def _prepare(target: Target, tree: Tree, progress: Progress) -> Prepared:
+    try:
+        with progress.step(f"build {target}") as say:
+            return Prepared(tree, build_target(target, tree, say))
+    except HostError as error:
+        logger.warning("%s: %s", target, error.message)
+        return Prepared(tree, None, error)
+
+
+def _cell(
+    kept_run: Run, cell: Cell, workload: Workload, prepared: Prepared, clone: bool, progress: Progress
+) -> Record:
+    """One cell from its guest to its record; trouble of the host is its own ending."""
+    evidence = kept_run.evidence(cell)
+    evidence.directory.mkdir(parents=True)
+    durations: dict[str, float] = {}
+    facts = _untouched(workload)
+    with progress.step(f"run {cell.label}") as say:
+        try:
+            if prepared.kernel is None:
+                assert prepared.trouble is not None
+                raise prepared.trouble
+            lacking = prepared.lacks(workload)
+            if lacking:
+                facts = replace(facts, ending=Ending.SKIPPED, trouble=f"the kernel has no {lacking}")
+            else:
+                arch = arches.load(cell.arch)
+                rig = machine.load(workload.machine)
+                began = time.monotonic()
+                with started(prepared.kernel, arch, rig, evidence.directory, clone=clone, say=say) as guest:
+                    durations["start"] = time.monotonic() - began
+                    facts = exercise(guest, workload, cell.seed, evidence, say)
+                    durations["exercise"] = time.monotonic() - began - durations["start"]
+        except BootError as error:
+            facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
+        except PagelessError as error:
+            facts = replace(facts, ending=Ending.UNBUILT, trouble=error.message, detail=error.detail)
+        if run.interrupted():
+            # What ended the guest was us: that is no record of the cell.
+            raise KeyboardInterrupt
+        facts = replace(facts, release=prepared.tree.version, chain_size=prepared.chain_size)
+        saved.write(evidence.facts_file, facts)
+        say("judging")
+        return _judge(kept_run, cell, prepared.built, durations)
+
+
+def _judge(kept_run: Run, cell: Cell, built: Built | None, durations: Mapping[str, float]) -> Record:
+    """Judge a cell's evidence and keep its record."""
+    facts = kept_run.evidence(cell).facts()
+    today = datetime.datetime.now(datetime.UTC).date()
+    verdict, counters = judge.judge(kept_run.evidence(cell), health.load_allowed(), today)
+    record = Record(
+        cell=cell,
+        ending=facts.ending,
+        verdict=verdict,
+        trouble=facts.trouble,
+        detail=facts.detail,
+        built=built,
+        durations_s=durations,
+        counters=counters,
+    )
+    saved.write(kept_run.record_file(cell), record)
+    return record
+
+
+def judge_again(kept: Archive, kept_run: Run, say: Say) -> Outcome:
+    """Judge every cell of a run from its evidence, and keep and report what that comes to."""
+    records = []
+    for record in kept_run.records():
+        say(record.cell.label)
+        records.append(_judge(kept_run, record.cell, record.built, record.durations_s))
+    return _conclude(kept, kept_run, records)
+
+
+def _conclude(kept: Archive, kept_run: Run, records: Sequence[Record]) -> Outcome:
+    cases = [
+        (
+            f"{r.cell.kernel} {r.cell.config} {r.cell.workload} seed {r.cell.seed} #{r.cell.repeat}",
+            r.cell.series,
+            r.cell.arch,
+            judge.Case(kept_run.evidence(r.cell)),
+        )
+        for r in records
+    ]
+    across = (*kept_run.sources().checks, *judge.across(cases))
+    outcome = conclude(kept_run.plan(), tuple(records), across)
+    kept.end(kept_run, outcome)
+    write_reports(kept_run, outcome)
+    return outcome
+
+
+def write_reports(kept_run: Run, outcome: Outcome) -> None:
+    """The run's JUnit file and HTML page."""
+    junit.write(kept_run, outcome)
+    html.write(kept_run, outcome)

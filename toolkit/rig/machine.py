@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Machines: one file in rigs/ each says what a guest has, whatever its architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import declare, places
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a guest has."""
+
+    # After its file.
+    name: str
+    # One line for the reader.
+    title: str
+    cpus: int = 2
+    memory_mib: int = 512
+    # Appended to the kernel's command line on every architecture.
+    append: str = ""
+    # How long a boot may take on an idle host, until ssh answers.
+    boot_s: float = 60.0
+
+
+def directory() -> Path:
+    return places.declared("rigs")
+
+
+def load(name: str) -> Machine:
+    """The machine `name`, or UnknownNameError."""
+    return declare.load(Machine, declare.find("machine", directory(), name))
+
+
+def names() -> tuple[str, ...]:
+    return declare.names(directory())

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU: its whole command line as a pure function, and the process with its monitor and console."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import run
+from toolkit.deadline import Deadline
+from toolkit.errors import QemuError
+from toolkit.kernel.arch import Arch
+from toolkit.rig import monitor
+from toolkit.rig.accelerator import Accelerator
+from toolkit.rig.image import KEY_PARAMETER
+from toolkit.rig.machine import Machine
+
+# Room for QEMU to start on a busy host before it counts as broken.
+_START_S = 120.0
+_QUIT_S = 5.0
+
+# What no guest of ours needs: the seccomp filter kills QEMU at its first try.
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A guest's memory in a file: `shared` writes to the file, else it is a private copy of it."""
+
+    path: Path
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that shapes a guest, and so its command line."""
+
+    arch: Arch
+    machine: Machine
+    accelerator: Accelerator
+    kernel: Path
+    initramfs: Path
+    # The ed25519 public key, in base64, of who may log in.
+    public_key: str
+    # Appended to the kernel's command line last.
+    append: str = ""
+
+    @property
+    def command_line(self) -> str:
+        """The kernel's command line.
+
+        An oops is made a panic and a panic ends QEMU (`-no-reboot`): a guest that broke
+        is never measured further.
+        """
+        words = [
+            f"console={self.arch.console}",
+            "rdinit=/init",
+            "panic=-1",
+            "oops=panic",
+            "sysrq_always_enabled",
+            # zsmalloc's caches stay apart from others of their size, so that leaks show.
+            "slab_nomerge",
+            "printk.devkmsg=on",
+            "random.trust_cpu=on",
+            "random.trust_bootloader=on",
+            f"{KEY_PARAMETER}={self.public_key}",
+            self.arch.append,
+            self.machine.append,
+            self.append,
+        ]
+        return " ".join(word for word in words if word)
+
+
+def argv(
+    setup: Setup,
+    *,
+    console: str,
+    control: str,
+    memory: Memory | None = None,
+    incoming: bool = False,
+) -> list[str]:
+    """QEMU's command line.
+
+    `console` and `control` say where the serial line and QMP go, as `-chardev` options
+    without an id ("socket,fd=3").  With `incoming` the guest waits for its state.
+    """
+    arch, machine = setup.arch, setup.machine
+    size = f"{machine.memory_mib}M"
+    if memory is None:
+        ram = f"memory-backend-ram,id=ram,size={size}"
+    else:
+        share = "on" if memory.shared else "off"
+        ram = f"memory-backend-file,id=ram,size={size},mem-path={_escaped(memory.path)},share={share}"
+    return [
+        arch.qemu,
+        "-no-user-config",
+        "-nodefaults",
+        "-display", "none",
+        "-no-reboot",
+        "-sandbox", _SANDBOX,
+        "-machine", f"{arch.qemu_machine},memory-backend=ram",
+        "-accel", setup.accelerator.option,
+        "-cpu", arch.tcg_cpu if setup.accelerator.emulated else "host",
+        "-smp", f"cpus={machine.cpus}",
+        "-m", size,
+        "-object", ram,
+        "-kernel", str(setup.kernel),
+        "-initrd", str(setup.initramfs),
+        "-append", setup.command_line,
+        "-chardev", _chardev("console", console),
+        "-serial", "chardev:console",
+        "-chardev", _chardev("control", control),
+        "-mon", "chardev=control,mode=control",
+        "-netdev", "user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22",
+        "-device", f"{arch.devices['net']},netdev=net",
+        "-object", "rng-builtin,id=entropy",
+        "-device", f"{arch.devices['rng']},rng=entropy",
+        *(["-incoming", "defer"] if incoming else []),
+    ]  # fmt: skip
+
+
+def _escaped(path: Path) -> str:
+    """A path as the value of one of QEMU's options."""
+    return str(path).replace(",", ",,")
+
+
+def _chardev(name: str, where: str) -> str:
+    backend, _, options = where.partition(",")
+    return f"{backend},id={name}" + (f",{options}" if options else "")
+
+
+class Qemu:
+    """A running QEMU: `console` is the socket of the guest's serial line."""
+
+    def __init__(
+        self,
+        process: run.Process,
+        control: monitor.Monitor,
+        console: socket.socket,
+        directory: Path,
+    ) -> None:
+        self.process = process
+        self.monitor = control
+        self.console = console
+        self.directory = directory
+
+    def ssh_port(self) -> int:
+        """The port of 127.0.0.1 that leads to the guest's ssh."""
+        table = self.monitor.human("info usernet")
+        found = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", table)
+        if found is None:
+            raise QemuError("QEMU forwards no port to the guest", detail=table)
+        return int(found[1])
+
+    @property
+    def gone(self) -> bool:
+        """Whether QEMU ended."""
+        return self.process.poll() is not None
+
+    @property
+    def guest_reset(self) -> bool:
+        """Whether QEMU ended because the guest reset or powered itself off."""
+        return any(event["data"]["guest"] for event in self.monitor.events("SHUTDOWN"))
+
+    def wait_gone(self, deadline: Deadline) -> bool:
+        """Whether QEMU ended before the deadline."""
+        return run.wait(self.process, deadline) is not None
+
+    def sysrq(self, key: str) -> None:
+        """Press a SysRq key on the serial line: a break, then the key."""
+        self.monitor.execute("chardev-send-break", id="console")
+        with contextlib.suppress(OSError):
+            self.console.sendall(key.encode())
+
+    def stderr(self) -> str:
+        """What QEMU complained about so far."""
+        return stderr_of(self.directory)
+
+    def died(self) -> QemuError:
+        """The error that says that QEMU ended, with what it complained about."""
+        return QemuError(
+            f"QEMU ended with status {self.process.poll()}",
+            hint=f"its command line: {self.directory / 'qemu.command'}",
+            detail=self.stderr(),
+        )
+
+    def quit(self) -> None:
+        """Ask QEMU to end, and wait a little: whoever started it kills what does not follow."""
+        with contextlib.suppress(QemuError):
+            self.monitor.execute("quit", deadline=Deadline.after(_QUIT_S))
+        self.wait_gone(Deadline.after(_QUIT_S))
+
+
+@contextlib.contextmanager
+def running(
+    setup: Setup,
+    directory: Path,
+    *,
+    memory: Memory | None = None,
+    incoming: bool = False,
+) -> Iterator[Qemu]:
+    """A QEMU that runs as long as the context; its stderr and command are kept in `directory`.
+
+    The thread that enters must outlive the context: QEMU is killed with it.  Console and
+    monitor are inherited sockets, so nothing but us can talk to either.
+    """
+    with contextlib.ExitStack() as stack:
+        console, console_end = _pair(stack)
+        control, control_end = _pair(stack)
+        words = argv(
+            setup,
+            console=f"socket,fd={console_end.fileno()}",
+            control=f"socket,fd={control_end.fileno()}",
+            memory=memory,
+            incoming=incoming,
+        )
+        (directory / "qemu.command").write_text(reproducer(setup), encoding="utf-8")
+        with (directory / "qemu.stderr").open("wb") as stderr:
+            process = stack.enter_context(
+                run.start(
+                    words,
+                    stderr=stderr,
+                    pass_fds=(console_end.fileno(), control_end.fileno()),
+                )
+            )
+        # QEMU has them now: ours must go, or we would never see it hang up.
+        console_end.close()
+        control_end.close()
+        try:
+            session = stack.enter_context(monitor.session(control, deadline=Deadline.after(_START_S)))
+        except QemuError as error:
+            died = run.wait(process, Deadline.after(1.0)) is not None
+            raise QemuError(
+                "QEMU did not start" if died else error.message,
+                hint=f"its command line: {directory / 'qemu.command'}",
+                detail=stderr_of(directory),
+            ) from error
+        qemu = Qemu(process, session, console, directory)
+        stack.callback(qemu.quit)
+        yield qemu
+
+
+def reproducer(setup: Setup) -> str:
+    """A command to paste: the same guest with its console on the terminal and QMP nowhere."""
+    words = argv(setup, console="stdio,mux=on,signal=off", control="null")
+    return shlex.join(words) + "\n"
+
+
+def stderr_of(directory: Path) -> str:
+    return (directory / "qemu.stderr").read_text(encoding="utf-8", errors="replace")
+
+
+def _pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return stack.enter_context(ours), stack.enter_context(theirs)

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands in a guest over one ssh connection; the only place that knows paramiko."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from toolkit import places
+from toolkit.deadline import Deadline
+from toolkit.rig.guest import Output
+
+# paramiko tells in its own log what it also raises.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+_CHUNK = 1 << 16
+# Less than any server's first window: so much can be sent before anything is read.
+_INLINE = 1 << 14
+
+
+class Lost(Exception):
+    """The connection broke or was never made; the guest says why, if anything does."""
+
+
+class Late(Exception):
+    """The deadline passed; `output` is what had come until then."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(output.command)
+        self.output = output
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The key that guests let in: one a user, kept in the cache, readable by its owner alone.
+
+    Guests listen on the loopback address, which other users of the host reach too.  A key
+    a run would be no safer, but would make every template of a run useless to the next:
+    the public half is in the memory that clones share.
+    """
+
+    path: Path
+
+    @property
+    def public_key(self) -> str:
+        """In base64, as in an authorized_keys file behind the type."""
+        return str(self._key().get_base64())
+
+    def _key(self) -> paramiko.Ed25519Key:
+        return paramiko.Ed25519Key(filename=str(self.path))
+
+
+def identity() -> Identity:
+    """The user's identity, made when it is first asked for."""
+    directory = places.cache_dir() / "identity"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / "id_ed25519"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            key = Ed25519PrivateKey.generate().private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.OpenSSH,
+                serialization.NoEncryption(),
+            )
+            fresh = directory / "fresh"
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as sink:
+                sink.write(key)
+            fresh.rename(path)
+    return Identity(path)
+
+
+class Session:
+    """One connection.  Raises Lost when it breaks and Late at a deadline, nothing else.
+
+    There are no keep-alives: a guest that dies is seen on its console and by QEMU's end,
+    and one that hangs by the deadline of the command, so that an idle guest stays idle.
+    """
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self._transport = transport
+
+    def execute(self, command: str, *, deadline: Deadline, stdin: bytes = b"") -> Output:
+        """Run a shell command to its end; a status of -1 means that a signal ended it."""
+        stdout, stderr = bytearray(), bytearray()
+        try:
+            with contextlib.closing(self._channel(deadline)) as channel:
+                with _closed_at(deadline, channel):
+                    channel.exec_command(command)
+                with _sending(channel, stdin):
+                    in_time = _collect(channel, stdout, stderr, deadline)
+                    if not in_time or not channel.status_event.wait(deadline.remaining_s):
+                        raise TimeoutError
+                status = channel.recv_exit_status()
+        except TimeoutError:
+            raise Late(Output(command, -1, bytes(stdout), bytes(stderr))) from None
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if deadline.passed and self._transport.is_active():
+                raise Late(Output(command, -1, bytes(stdout), bytes(stderr))) from None
+            raise Lost(str(error)) from error
+        if status == -1 and not self._transport.is_active():
+            raise Lost("the connection broke while a command ran")
+        return Output(command, status, bytes(stdout), bytes(stderr))
+
+    def interact(self, *, deadline: Deadline) -> int:
+        """A login shell on our terminal, from the deadline for its start to its end; its exit status."""
+        size = shutil.get_terminal_size()
+        try:
+            with contextlib.closing(self._channel(deadline)) as channel:
+                channel.get_pty(os.environ.get("TERM", "vt100"), size.columns, size.lines)
+                channel.invoke_shell()
+                with _raw_terminal(channel):
+                    _relay(channel)
+                status = channel.recv_exit_status()
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise Lost(str(error)) from error
+        if not self._transport.is_active():
+            raise Lost("the connection broke")
+        return status
+
+    def abandon(self) -> None:
+        """Break the connection: whoever waits on it gets Lost at once."""
+        self._transport.close()
+
+    def _channel(self, deadline: Deadline) -> paramiko.Channel:
+        try:
+            return self._transport.open_session(timeout=deadline.remaining_s)
+        except paramiko.SSHException:
+            if deadline.passed and self._transport.is_active():
+                raise TimeoutError from None
+            raise
+
+
+@contextlib.contextmanager
+def connected(port: int, who: Identity, host_key: str, *, deadline: Deadline) -> Iterator[Session]:
+    """A connection to the guest behind a port of 127.0.0.1, whose host key must be `host_key` (base64)."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = socket.create_connection(("127.0.0.1", port), timeout=deadline.remaining_s)
+            stack.enter_context(stream)
+            transport = paramiko.Transport(stream)
+            stack.callback(transport.close)
+            # Its own limits suit servers that are not emulated on a busy host.
+            transport.banner_timeout = transport.handshake_timeout = deadline.remaining_s
+            transport.start_client(timeout=deadline.remaining_s)
+            shown = transport.get_remote_server_key().asbytes()
+            if shown != base64.b64decode(host_key):
+                raise Lost("another machine than the guest answered: its host key differs")
+            transport.auth_timeout = deadline.remaining_s
+            transport.auth_publickey("root", who._key())
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise Lost(str(error) or type(error).__name__) from error
+        yield Session(transport)
+
+
+@contextlib.contextmanager
+def _closed_at(deadline: Deadline, channel: paramiko.Channel) -> Iterator[None]:
+    """Close a channel at the deadline, for waits that take none themselves."""
+    timer = threading.Timer(deadline.remaining_s, channel.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def _sending(channel: paramiko.Channel, data: bytes) -> Iterator[None]:
+    """Send a command's input and its end; by a thread if that must not wait for output to be read."""
+
+    def send() -> None:
+        # The command may end without having read everything.
+        with contextlib.suppress(OSError):
+            channel.sendall(data)
+            channel.shutdown_write()
+
+    if len(data) <= _INLINE:
+        send()
+        yield
+        return
+    sender = threading.Thread(target=send, name="ssh-stdin", daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        channel.close()
+        sender.join()
+
+
+def _collect(channel: paramiko.Channel, stdout: bytearray, stderr: bytearray, deadline: Deadline) -> bool:
+    """Read both streams to their end; whether that was before the deadline."""
+    descriptor = channel.fileno()
+    while True:
+        while channel.recv_ready():
+            stdout += channel.recv(_CHUNK)
+        while channel.recv_stderr_ready():
+            stderr += channel.recv_stderr(_CHUNK)
+        if channel.eof_received or channel.closed:
+            # What came between the last look and the end.
+            while rest := channel.recv(_CHUNK):
+                stdout += rest
+            while rest := channel.recv_stderr(_CHUNK):
+                stderr += rest
+            return True
+        ready, _, _ = select.select([descriptor], [], [], deadline.remaining_s)
+        if not ready:
+            return False
+
+
+@contextlib.contextmanager
+def _raw_terminal(channel: paramiko.Channel) -> Iterator[None]:
+    """Our terminal hands every key on, and the guest's has its size, until the context is left."""
+    keyboard = sys.stdin.fileno()
+
+    def resize(*_: object) -> None:
+        size = shutil.get_terminal_size()
+        channel.resize_pty(size.columns, size.lines)
+
+    saved = termios.tcgetattr(keyboard)
+    before = signal.signal(signal.SIGWINCH, resize)
+    try:
+        tty.setraw(keyboard)
+        yield
+    finally:
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, saved)
+        signal.signal(signal.SIGWINCH, before)
+
+
+def _relay(channel: paramiko.Channel) -> None:
+    """Copy keys and output between our terminal and a channel until the channel ends."""
+    keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
+    sources = [channel.fileno(), keyboard]
+    while True:
+        ready, _, _ = select.select(sources, [], [])
+        if channel.fileno() in ready:
+            output = channel.recv(_CHUNK)
+            if not output:
+                return
+            os.write(screen, output)
+        elif keyboard in ready:
+            keys = os.read(keyboard, _CHUNK)
+            if keys:
+                channel.sendall(keys)
+            else:
+                sources.remove(keyboard)
+                channel.shutdown_write()

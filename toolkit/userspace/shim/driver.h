@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a request does. A result below 0 is an errno of the kernel's, a result
+ * of REFUSED says that the request made no sense at this moment.
+ */
+#ifndef SHIM_DRIVER_H
+#define SHIM_DRIVER_H
+
+#define REFUSED INT64_MIN
+#define NR_POOLS 16
+
+/* Numbers shared with toolkit/userspace/library.py. */
+enum request {
+	CREATE, DESTROY, MALLOC, FREE, VERIFY, REWRITE, COMPACT, ISOLATE, MIGRATE, PUTBACK, HOLD, RELEASE,
+	RUN_WORK, FAIL_PAGE, FAIL_SLAB, CONTEND, SHRINK_COUNT, SHRINK_SCAN, TOTAL_PAGES, PAGES_COMPACTED,
+	HUGE_SIZE, PAGES_TAKEN, ZONE_PAGES, SLAB_OBJECTS, CLASSES, LAYOUT, MOVE,
+};
+
+struct object {
+	unsigned long handle;
+	uint32_t size;
+	uint32_t pool;
+	uint32_t version;
+};
+
+static struct zs_pool *pools[NR_POOLS];
+static struct dentry *pool_dentries[NR_POOLS];
+static struct object *objects;
+static uint64_t nr_objects;
+/* Two runs of bytes without a pattern: every object holds a piece of it. */
+static unsigned char noise[PAGE_SIZE + 65536];
+static unsigned char scratch[PAGE_SIZE];
+static LIST_HEAD(isolated);
+static struct page *held[8];
+static int held_preempt[8];
+
+void driver_start(void)
+{
+	unsigned long i, x = 88172645463325252UL;
+
+	pages_start();
+	text_clear();
+	for (i = 0; i < sizeof(noise); i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		noise[i] = x >> 32;
+	}
+	CHECK(shim_module_init() == 0, "module_init() failed");
+}
+
+/* The C library's side prints this when a check fails. */
+static bool at_rest(void)
+{
+	return !shim_preempt_count && !shim_pagefault_count && !shim_rcu_depth && !mapped_depth;
+}
+
+static struct object *object_at(uint64_t id)
+{
+	if (id >= nr_objects) {
+		uint64_t larger = (id + 1) * 2;
+		struct object *grown = host_reserve(larger * sizeof(*grown));
+
+		/* Reserved memory is never given back: it doubles, and is mostly untouched. */
+		if (nr_objects)
+			memcpy(grown, objects, nr_objects * sizeof(*grown));
+		objects = grown;
+		nr_objects = larger;
+	}
+	return &objects[id];
+}
+
+static struct object *live_object(uint64_t id)
+{
+	return id < nr_objects && objects[id].handle ? &objects[id] : NULL;
+}
+
+static const unsigned char *content(uint64_t id, const struct object *object)
+{
+	return noise + (id * 2654435761u + object->version * 40503u) % 65521;
+}
+
+static void write_object(uint64_t id, struct object *object)
+{
+	const unsigned char *from = content(id, object);
+
+	ACCESS_WRITE(pools[object->pool], object->handle, from, object->size);
+}
+
+static void verify_object(uint64_t id, struct object *object)
+{
+	ACCESS_READ(pools[object->pool], object->handle, scratch, object->size);
+	CHECK(!memcmp(scratch, content(id, object), object->size), "an object does not hold what was written to it");
+}
+
+static int64_t request_malloc(uint32_t slot, uint32_t size, uint64_t id)
+{
+	struct object *object = object_at(id);
+	unsigned long handle;
+
+	if (!pools[slot] || object->handle)
+		return REFUSED;
+	handle = ZS_MALLOC(pools[slot], size, GFP_NOIO | __GFP_HIGHMEM | __GFP_MOVABLE);
+	fail_page_in = fail_slab_in = 0;
+	if (IS_ERR_VALUE(handle))
+		return (int64_t)handle;
+	object->handle = handle;
+	object->size = size;
+	object->pool = slot;
+	object->version = 0;
+	write_object(id, object);
+	return 0;
+}
+
+static int64_t request_free(uint64_t id)
+{
+	struct object *object = live_object(id);
+
+	if (!object)
+		return REFUSED;
+	verify_object(id, object);
+	zs_free(pools[object->pool], object->handle);
+	object->handle = 0;
+	return 0;
+}
+
+static bool pool_in_use(uint32_t slot)
+{
+	uint64_t id;
+
+	for (id = 0; id < nr_objects; id++)
+		if (objects[id].handle && objects[id].pool == slot)
+			return true;
+	return false;
+}
+
+static int64_t request_create(uint32_t slot)
+{
+	char name[16] = "pool";
+
+	if (pools[slot])
+		return REFUSED;
+	name[4] = 'a' + slot;
+	name[5] = 0;
+	pools[slot] = zs_create_pool(name);
+	fail_page_in = fail_slab_in = 0;
+	if (!pools[slot])
+		return -ENOMEM;
+	/* The directory made last is this pool's. */
+	pool_dentries[slot] = dentries;
+	CHECK(dentries && dentries->data == pools[slot], "no debugfs file for the pool");
+	return 0;
+}
+
+static bool any_held(void)
+{
+	int i;
+
+	for (i = 0; i < 8; i++)
+		if (held[i])
+			return true;
+	return false;
+}
+
+/* ---- what the core does to movable pages ---- */
+static struct page *nth_movable(uint64_t n)
+{
+	unsigned long nr, i;
+
+	for (i = 0; i < NR_PAGES; i++) {
+		nr = (n + i) % NR_PAGES;
+		if (page_taken[nr] && CORE_IS_MOVABLE(mem_map + nr) && !PageIsolated(mem_map + nr))
+			return mem_map + nr;
+	}
+	return NULL;
+}
+
+/* Counted from the one that was isolated last. */
+static struct page *nth_isolated(uint64_t n)
+{
+	struct list_head *at;
+
+	list_for_each_prev(at, &isolated)
+		if (n-- == 0)
+			return list_entry(at, struct page, lru);
+	return NULL;
+}
+
+/* The page in which an object begins, NULL if there is no such object. */
+static struct page *page_of(uint64_t id)
+{
+	struct object *object = live_object(id);
+	LAYOUT_PAGE *page;
+	unsigned int place;
+
+	if (!object)
+		return NULL;
+	obj_to_location(*(unsigned long *)object->handle, &page, &place);
+	return (struct page *)page;
+}
+
+static int64_t request_isolate(struct page *page)
+{
+	if (!page)
+		return REFUSED;
+	if (!CORE_ISOLATE(page))
+		return -EBUSY;
+	list_add_tail(&page->lru, &isolated);
+	return page_nr(page);
+}
+
+static int64_t migrate(struct page *page, uint32_t mode)
+{
+	unsigned long nr = page_nr(page);
+	int error;
+
+	error = core_migrate(page, mode, &isolated);
+	CHECK(error < 0 || !page_taken[nr], "a page that was moved away from is still referenced");
+	return error;
+}
+
+static void putback(struct page *page)
+{
+	LIST_HEAD(list);
+
+	list_move(&page->lru, &list);
+	putback_movable_pages(&list);
+	CHECK(list_empty(&list), "putback_movable_pages() left a page on its list");
+}
+
+static int64_t request_migrate(uint64_t n, uint32_t mode)
+{
+	struct page *page = nth_isolated(n);
+
+	return page ? migrate(page, mode) : REFUSED;
+}
+
+static int64_t request_putback(uint64_t n)
+{
+	struct page *page = nth_isolated(n);
+
+	if (!page)
+		return REFUSED;
+	putback(page);
+	return 0;
+}
+
+/* Isolate a page and move it at once; what cannot be moved is put back. */
+static int64_t request_move(struct page *page, uint32_t mode)
+{
+	int64_t error = request_isolate(page);
+
+	if (error < 0)
+		return error;
+	error = migrate(page, mode);
+	if (error < 0)
+		putback(page);
+	return error;
+}
+
+/* Somebody else locks the page of an object for a while, as a compactor that scans. */
+static int64_t request_hold(uint32_t which, uint64_t id)
+{
+	struct page *page = page_of(id);
+	int before;
+
+	if (which >= 8 || held[which] || !page)
+		return REFUSED;
+	CHECK(get_page_unless_zero(page), "a page in use has no reference");
+	/* It is another CPU that does not preempt while it holds a spinlock. */
+	before = shim_preempt_count;
+	if (!CORE_TRYLOCK(page)) {
+		put_page(page);
+		return -EBUSY;
+	}
+	held_preempt[which] = shim_preempt_count - before;
+	shim_preempt_count = before;
+	held[which] = page;
+	return page_nr(page);
+}
+
+static int64_t request_release(uint32_t which)
+{
+	if (which >= 8 || !held[which])
+		return REFUSED;
+	shim_preempt_count += held_preempt[which];
+	CORE_UNLOCK(held[which]);
+	put_page(held[which]);
+	held[which] = NULL;
+	return 0;
+}
+
+static int64_t request_destroy(uint32_t slot)
+{
+	if (!pools[slot] || any_held() || pool_in_use(slot))
+		return REFUSED;
+	while (!list_empty(&isolated))
+		request_putback(0);
+	zs_destroy_pool(pools[slot]);
+	pools[slot] = NULL;
+	return 0;
+}
+
+/* ---- what is reported ---- */
+static int64_t request_classes(uint32_t slot)
+{
+	struct seq_file file;
+
+	if (!pools[slot])
+		return REFUSED;
+	file.private = pool_dentries[slot]->data;
+	pool_dentries[slot]->fops->show(&file, NULL);
+	return text_length;
+}
+
+#ifndef SHIM_NO_LAYOUT
+/* z CLASS GROUP ZSPAGE for each zspage in the order of its list; o ID ZSPAGE PLACE for each object. */
+static int64_t request_layout(uint32_t slot)
+{
+	struct zs_pool *pool = pools[slot];
+	struct size_class *class;
+	struct zspage *zspage;
+	LAYOUT_PAGE *page;
+	unsigned int place;
+	unsigned int i, group;
+	uint64_t id;
+
+	if (!pool)
+		return REFUSED;
+	for (i = 0; i < ZS_SIZE_CLASSES; i++) {
+		class = pool->size_class[i];
+		if (class->index != i)
+			continue;
+		for (group = 0; group < ARRAY_SIZE(class->fullness_list); group++)
+			list_for_each_entry(zspage, &class->fullness_list[group], list)
+				text_add("z %u %u %lx\n", i, group, (unsigned long)zspage);
+	}
+	for (id = 0; id < nr_objects; id++) {
+		if (!objects[id].handle || objects[id].pool != slot)
+			continue;
+		obj_to_location(*(unsigned long *)objects[id].handle, &page, &place);
+		text_add("o %lu %lx %u\n", id, (unsigned long)get_zspage(page), place);
+	}
+	return text_length;
+}
+#else
+static int64_t request_layout(uint32_t slot)
+{
+	(void)slot;
+	return REFUSED;
+}
+#endif
+
+static int64_t shrink(uint32_t slot, bool scan)
+{
+	struct shrink_control control = { .gfp_mask = GFP_KERNEL, .nr_to_scan = 128 };
+	struct shrinker *shrinker = pools[slot] ? SHRINKER_OF(pools[slot]) : NULL;
+
+	if (!shrinker || !shrinker->registered)
+		return REFUSED;
+	return (scan ? shrinker->scan_objects : shrinker->count_objects)(shrinker, &control);
+}
+
+static int64_t pages_compacted(uint32_t slot)
+{
+	struct zs_pool_stats stats;
+
+	if (!pools[slot])
+		return REFUSED;
+	zs_pool_stats(pools[slot], &stats);
+	return atomic_long_read(&stats.pages_compacted);
+}
+
+static int64_t request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
+{
+	struct object *object;
+
+	switch ((enum request)op) {
+	case CREATE:
+		return request_create(a);
+	case DESTROY:
+		return request_destroy(a);
+	case MALLOC:
+		return request_malloc(a, b, c);
+	case FREE:
+		return request_free(c);
+	case VERIFY:
+		object = live_object(c);
+		if (!object)
+			return REFUSED;
+		verify_object(c, object);
+		return 0;
+	case REWRITE:
+		object = live_object(c);
+		if (!object)
+			return REFUSED;
+		verify_object(c, object);
+		object->version++;
+		write_object(c, object);
+		return 0;
+	case COMPACT:
+		return pools[a] ? (int64_t)zs_compact(pools[a]) : REFUSED;
+	case ISOLATE:
+		return request_isolate(page_of(c));
+	case MOVE:
+		return request_move(nth_movable(b), a);
+	case MIGRATE:
+		return request_migrate(b, a);
+	case PUTBACK:
+		return request_putback(b);
+	case HOLD:
+		return request_hold(a, c);
+	case RELEASE:
+		return request_release(a);
+	case RUN_WORK:
+		if (any_held())
+			return REFUSED;
+		while (shim_run_work())
+			;
+		return 0;
+	case FAIL_PAGE:
+		fail_page_in = b;
+		return 0;
+	case FAIL_SLAB:
+		fail_slab_in = b;
+		return 0;
+	case CONTEND:
+		contended_every = b;
+		contended_asked = 0;
+		return 0;
+	case SHRINK_COUNT:
+		return shrink(a, false);
+	case SHRINK_SCAN:
+		return shrink(a, true);
+	case TOTAL_PAGES:
+		return pools[a] ? (int64_t)zs_get_total_pages(pools[a]) : REFUSED;
+	case PAGES_COMPACTED:
+		return pages_compacted(a);
+	case HUGE_SIZE:
+		return pools[a] ? (int64_t)zs_huge_class_size(pools[a]) : REFUSED;
+	case PAGES_TAKEN:
+		return NR_PAGES - free_count;
+	case ZONE_PAGES:
+		return zones[0].counters[NR_ZSPAGES] + zones[1].counters[NR_ZSPAGES];
+	case SLAB_OBJECTS:
+		return slab_objects;
+	case CLASSES:
+		return request_classes(a);
+	case LAYOUT:
+		return request_layout(a);
+	}
+	return REFUSED;
+}
+
+int64_t driver_request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
+{
+	int64_t result;
+
+	text_clear();
+	if (a >= NR_POOLS)
+		return REFUSED;
+	result = request(op, a, b, c);
+	CHECK(at_rest(), "a lock, a mapping or preemption was left behind");
+	return result;
+}
+
+const char *driver_text(size_t *length)
+{
+	*length = text_length;
+	return text;
+}
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where kernels differ in what the driver calls. Included by core.h, after the
+ * functions that were cut out of the tree; SHIM_* come from build.py, which
+ * looks at the tree.
+ */
+#ifndef SHIM_GENERATION_H
+#define SHIM_GENERATION_H
+
+#ifdef SHIM_MALLOC_TAKES_NODE
+#define ZS_MALLOC(pool, size, gfp) zs_malloc(pool, size, gfp, NUMA_NO_NODE)
+#else
+#define ZS_MALLOC(pool, size, gfp) zs_malloc(pool, size, gfp)
+#endif
+
+#ifdef SHIM_READS_OBJECTS
+#define ACCESS_WRITE(pool, handle, from, size) zs_obj_write(pool, handle, (void *)(from), size)
+#define ACCESS_READ(pool, handle, to, size) do { \
+	unsigned char _buffer[PAGE_SIZE]; \
+	void *_at = zs_obj_read_begin(pool, handle, size, _buffer); \
+	memcpy(to, _at, size); \
+	zs_obj_read_end(pool, handle, size, _at); } while (0)
+#else
+#define ACCESS_WRITE(pool, handle, from, size) do { \
+	memcpy(zs_map_object(pool, handle, ZS_MM_WO), from, size); \
+	zs_unmap_object(pool, handle); } while (0)
+#define ACCESS_READ(pool, handle, to, size) do { \
+	memcpy(to, zs_map_object(pool, handle, ZS_MM_RO), size); \
+	zs_unmap_object(pool, handle); } while (0)
+#endif
+
+#ifdef SHIM_ALLOCATED_SHRINKER
+#define SHRINKER_OF(pool) ((pool)->shrinker)
+#else
+#define SHRINKER_OF(pool) (&(pool)->shrinker)
+#endif
+
+#ifdef SHIM_ZPDESC
+#define LAYOUT_PAGE struct zpdesc
+#else
+#define LAYOUT_PAGE struct page
+#endif
+
+#define CORE_IS_MOVABLE(page) __PageMovable(page)
+#ifdef SHIM_ISOLATE_RETURNS_BOOL
+#define CORE_ISOLATE(page) isolate_movable_page(page, 0)
+#else
+#define CORE_ISOLATE(page) (isolate_movable_page(page, 0) == 0)
+#endif
+#ifdef SHIM_OWNERS_LOCK
+/* Owners may have a lock of their own, which then is what the core takes. */
+#define CORE_TRYLOCK(page) movable_trylock(page, page_movable_owner(page))
+#define CORE_UNLOCK(page) movable_unlock(page, page_movable_owner(page))
+#else
+#define CORE_TRYLOCK(page) trylock_page(page)
+#define CORE_UNLOCK(page) unlock_page(page)
+#endif
+
+#ifdef SHIM_MIGRATES_MOVABLE_PAGES
+static struct page *core_target(struct page *page, unsigned long target)
+{
+	(void)page;
+	return (struct page *)target;
+}
+
+/* 0, or 1 if the page was freed meanwhile, or an errno; the caller keeps no page. */
+static int core_migrate(struct page *page, enum migrate_mode mode, struct list_head *left)
+{
+	bool freed = page_count(page) == 1;
+	int error;
+
+	error = migrate_movable_page(core_target, NULL, freed ? 0 : (unsigned long)take_page(), page, 0, mode, 0,
+				     left);
+	return error ? error : freed;
+}
+#else
+/* As move_to_new_folio() and its callers treat a movable page. */
+static int core_move(struct page *to, struct page *from, enum migrate_mode mode)
+{
+	int error = -EAGAIN;
+
+	if (!trylock_page(from))
+		return -EAGAIN;
+	CHECK(trylock_page(to), "a new page is locked");
+	CHECK(PageIsolated(from), "an isolated page lost its mark");
+	if (!PageMovable(from)) {
+		/* Its owner gave it up after it was isolated. */
+		ClearPageIsolated(from);
+		error = 0;
+	} else {
+		error = page_movable_ops(from)->migrate_page(to, from, mode);
+		if (error == 0) {
+			CHECK(PageIsolated(from), "migrate_page() cleared the mark of isolation");
+			ClearPageIsolated(from);
+		}
+	}
+	unlock_page(to);
+	unlock_page(from);
+	return error;
+}
+
+/* As migrate_pages() treats one page of its list. */
+static int core_migrate(struct page *page, enum migrate_mode mode, struct list_head *left)
+{
+	struct page *target;
+	int error;
+
+	if (page_count(page) == 1) {
+		/* Freed while isolated: only the isolating reference is left. */
+		list_del(&page->lru);
+		ClearPageIsolated(page);
+		put_page(page);
+		return 1;
+	}
+	target = take_page();
+	error = core_move(target, page, mode);
+	if (error != -EAGAIN)
+		list_del(&page->lru);
+	put_page(target);
+	if (error == 0)
+		put_page(page);
+	else if (error != -EAGAIN)
+		list_add_tail(&page->lru, left);
+	return error;
+}
+#endif
+#endif

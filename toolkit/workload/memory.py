@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's memory as a whole: what is free, what was swapped and moved, and when compaction runs."""
+
+from __future__ import annotations
+
+from toolkit.errors import CommandError
+from toolkit.rig.guest import Guest
+
+COMPACT = "/proc/sys/vm/compact_memory"
+
+
+def counters(guest: Guest, *names: str) -> dict[str, int]:
+    """Those lines of /proc/vmstat, with what each CPU has counted for itself folded in."""
+    guest.write("/proc/sys/vm/stat_refresh", "1")
+    lines = guest.read("/proc/vmstat").decode().splitlines()
+    found = {name: int(value) for name, _, value in (line.partition(" ") for line in lines) if name in names}
+    for name in names:
+        if name not in found:
+            raise CommandError("cat /proc/vmstat", 0, f"no {name} in it: is its option configured?")
+    return found
+
+
+def available_mib(guest: Guest) -> int:
+    """What can be allocated before the guest swaps, as MemAvailable estimates it."""
+    for line in guest.read("/proc/meminfo").decode().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) >> 10
+    raise CommandError("cat /proc/meminfo", 0, "no MemAvailable in it")
+
+
+def keep_quiet(guest: Guest) -> None:
+    """Have kcompactd act only when a page cannot be allocated.
+
+    Proactive compaction would migrate zspages behind a single-threaded workload's
+    back, and the class table would no longer follow from what the workload did.
+    """
+    guest.write("/proc/sys/vm/compaction_proactiveness", "0")

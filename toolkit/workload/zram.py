@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A zram device in the guest, and what it must account for what a program stored."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from toolkit.errors import CommandError, GuestError
+from toolkit.rig.guest import Guest
+from toolkit.workload import Bench, memory
+from toolkit.workload.programs import Report, page_bytes
+
+CONTROL = "/sys/class/zram-control"
+
+
+@dataclass(frozen=True)
+class MmStat:
+    """The first columns of a zram device's mm_stat, which all kernels from 4.18 on have.
+
+    Sizes are in bytes, the rest in pages (Documentation/admin-guide/blockdev/zram.rst).
+    """
+
+    orig_data_size: int
+    compr_data_size: int
+    mem_used_total: int
+    mem_limit: int
+    mem_used_max: int
+    same_pages: int
+    pages_compacted: int
+    huge_pages: int
+
+    @classmethod
+    def parse(cls, text: str) -> MmStat:
+        columns = [int(word) for word in text.split()]
+        if len(columns) < 8:
+            raise CommandError("cat mm_stat", 0, f"expected 8 columns or more: {text!r}")
+        return cls(*columns[:8])
+
+
+@dataclass(frozen=True)
+class DebugStat:
+    """A zram device's debug_stat: events, not pages (version 1 of the file)."""
+
+    writestall: int
+    miss_free: int
+
+    @classmethod
+    def parse(cls, text: str) -> DebugStat:
+        version, _, rest = text.partition("\n")
+        columns = rest.split()
+        if version.split() != ["version:", "1"] or len(columns) != 2:
+            raise CommandError("cat debug_stat", 0, f"not version 1: {text!r}")
+        return cls(*map(int, columns))
+
+
+@dataclass(frozen=True)
+class ZramDevice:
+    """One zram device, by its number."""
+
+    guest: Guest
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"zram{self.number}"
+
+    @property
+    def device(self) -> str:
+        return f"/dev/{self.name}"
+
+    @property
+    def sysfs(self) -> str:
+        return f"/sys/block/{self.name}"
+
+    def initialise(self, disksize_bytes: int, algorithm: str | None = None) -> None:
+        """Give it a size, by which it gets its pool; the algorithm is the kernel's default if None."""
+        if algorithm is not None:
+            self.guest.write(f"{self.sysfs}/comp_algorithm", algorithm)
+        self.guest.write(f"{self.sysfs}/disksize", str(disksize_bytes))
+
+    def reset(self) -> None:
+        """Free everything it stores, its pool too; it has no size after that."""
+        self.guest.write(f"{self.sysfs}/reset", "1")
+
+    def compact(self) -> None:
+        self.guest.write(f"{self.sysfs}/compact", "1")
+
+    def mm_stat(self) -> MmStat:
+        return MmStat.parse(self.guest.read(f"{self.sysfs}/mm_stat").decode())
+
+    def debug_stat(self) -> DebugStat:
+        return DebugStat.parse(self.guest.read(f"{self.sysfs}/debug_stat").decode())
+
+    def io_stat(self) -> tuple[int, int, int, int]:
+        """failed_reads, failed_writes, invalid_io, notify_free."""
+        reads, writes, invalid, freed = map(int, self.guest.read(f"{self.sysfs}/io_stat").split()[:4])
+        return reads, writes, invalid, freed
+
+
+@contextlib.contextmanager
+def added(guest: Guest) -> Iterator[ZramDevice]:
+    """A new zram device without a size, removed at the end."""
+    device = ZramDevice(guest, int(guest.read(f"{CONTROL}/hot_add")))
+    try:
+        yield device
+    except BaseException:
+        # A guest that is in trouble already must not hide by which error it got there.
+        with contextlib.suppress(GuestError):
+            guest.write(f"{CONTROL}/hot_remove", str(device.number))
+        raise
+    guest.write(f"{CONTROL}/hot_remove", str(device.number))
+
+
+@contextlib.contextmanager
+def disk(guest: Guest, disksize_bytes: int, *, algorithm: str | None = None) -> Iterator[ZramDevice]:
+    """A new zram device of that size, removed at the end."""
+    with added(guest) as device:
+        device.initialise(disksize_bytes, algorithm)
+        yield device
+
+
+@contextlib.contextmanager
+def swap(bench: Bench, device: ZramDevice) -> Iterator[None]:
+    """Swap on that device, which must have a size; swapped off at the end."""
+    guest = bench.guest
+    guest.execute(f"mkswap {device.device} && swapon {device.device}", deadline=bench.deadline)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(GuestError):
+            guest.execute(f"swapoff {device.device}", deadline=bench.deadline)
+        raise
+    guest.execute(f"swapoff {device.device}", deadline=bench.deadline)
+
+
+def nr_zspages(guest: Guest) -> int:
+    """Pages that all zspages of the guest have."""
+    return memory.counters(guest, "nr_zspages")["nr_zspages"]
+
+
+def check_accounting(bench: Bench, label: str, device: ZramDevice, report: Report) -> MmStat:
+    """Compare mm_stat, at rest, with what the program knows to have stored; returns it.
+
+    zram's counters change by whole pages under the slot's lock, so at rest they are
+    exact however many threads there were.
+    """
+    seen = device.mm_stat()
+    page = report.number("slot_bytes")
+    _exact(bench, f"accounting/{label}/orig_data_size", report.number("stored") * page, seen.orig_data_size)
+    _exact(bench, f"accounting/{label}/same_pages", report.number("same"), seen.same_pages)
+    _between(
+        bench,
+        f"accounting/{label}/huge_pages",
+        (report.number("huge_certain"), report.number("huge_possible")),
+        seen.huge_pages,
+        "random bytes do not compress; huge_class_size is between 3/4 and 15/16 of a page",
+    )
+    _between(
+        bench,
+        f"accounting/{label}/compr_data_size",
+        (report.number("compressed_least"), report.number("compressed_most")),
+        seen.compr_data_size,
+        "random bytes do not compress, and grow by 1/16 and 67 bytes at most",
+    )
+    return seen
+
+
+def check_io_errors(bench: Bench, label: str, device: ZramDevice) -> None:
+    """No request may have failed or been refused."""
+    failed = device.io_stat()[:3]
+    bench.check(
+        f"io/{label}/failed",
+        failed == (0, 0, 0),
+        expected="failed_reads 0, failed_writes 0, invalid_io 0",
+        seen="failed_reads {}, failed_writes {}, invalid_io {}".format(*failed),
+        because="every request was a valid one",
+    )
+
+
+def check_emptied(bench: Bench, label: str, device: ZramDevice) -> None:
+    """Nothing is stored any more, so no page may be held: exact if nothing else ran."""
+    held = device.mm_stat().mem_used_total
+    _exact(bench, f"residue/{label}", 0, held, "a zspage is freed with its last object")
+
+
+def check_residue(bench: Bench, label: str, before: int) -> None:
+    """As many zspage pages as before the workload had any device."""
+    _exact(bench, f"residue/{label}", before, nr_zspages(bench.guest), "a destroyed pool keeps no page")
+
+
+def slots_for(guest: Guest, disksize_bytes: int, *, at_least: int = 512) -> int:
+    """How many slots, one a page, make a disk of that size; `at_least` where pages are large."""
+    return max(at_least, disksize_bytes // page_bytes(guest))
+
+
+def _exact(bench: Bench, name: str, expected: int, seen: int, because: str = "") -> None:
+    bench.check(
+        name,
+        seen == expected,
+        expected=expected,
+        seen=seen,
+        because=because or "the program knows what each slot holds",
+    )
+
+
+def _between(bench: Bench, name: str, bounds: tuple[int, int], seen: int, because: str) -> None:
+    low, high = bounds
+    bench.check(name, low <= seen <= high, expected=f"from {low} to {high}", seen=seen, because=because)
