@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A trace becomes the operations that the model repeats, and a torn one is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolkit.collect import snapshot, zsmalloc
+from toolkit.collect.ftrace import Recording
+from toolkit.collect.operations import traced
+from toolkit.collect.trace import Trace
+from toolkit.errors import TraceError
+from toolkit.model.geometry import geometry
+from toolkit.model.operations import Op
+from toolkit.model.predict import predict
+
+RECORDED = Path(__file__).parents[1] / "data" / "trace" / "6.1-x86_64"
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return Recording.load(RECORDED).trace()
+
+
+def kept(trace: Trace, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Trace:
+    """The trace without some of its events."""
+    columns = {name: getattr(trace, name)[rows] for name in ("time", "cpu", "id", "start", "length")}
+    return dataclasses.replace(trace, **columns)
+
+
+def test_the_operations_are_those_of_the_device_that_was_filled_and_reset(trace: Trace) -> None:
+    done = traced(trace)
+    operations = done.operations
+    assert operations.marks == ("baseline", "filled", "holes", "compacted", "end")
+    marked = operations.op == Op.MARK
+    assert operations.size[marked].tolist() == [0, 1, 2, 3, 4]
+    assert done.pools == ("zram0",)
+    (pool,) = operations.pool[operations.op == Op.CREATE].tolist()
+    assert set(operations.pool[~marked].tolist()) == {pool}
+    kinds = [Op(int(op)).name for op in operations.op]
+    assert kinds[:3] == ["MARK", "CREATE", "MALLOC"]
+    assert kinds[-2:] == ["DESTROY", "MARK"]
+    assert (kinds.count("MALLOC"), kinds.count("FREE"), kinds.count("COMPACT")) == (480, 480, 1)
+
+
+def test_what_lives_at_the_end_is_what_was_allocated_and_not_freed(trace: Trace) -> None:
+    operations = traced(trace).operations
+    live: dict[tuple[int, int], int] = {}
+    for op, pool, size, handle in zip(
+        operations.op, operations.pool, operations.size, operations.handle, strict=True
+    ):
+        if op == Op.MALLOC:
+            assert (int(pool), int(handle)) not in live
+            assert 0 < size <= 4096
+            live[int(pool), int(handle)] = int(size)
+        elif op == Op.FREE:
+            del live[int(pool), int(handle)]
+    assert live == {}
+
+
+def test_the_model_predicts_from_the_trace_what_the_guest_showed(trace: Trace) -> None:
+    stream = (RECORDED.parents[1] / "snapshot" / f"{RECORDED.name}.frames").read_bytes()
+    path = "/sys/kernel/debug/zsmalloc/zram0/classes"
+    table = zsmalloc.COLLECTOR.read(snapshot.parse(stream), path)
+    seen = {
+        (row.size, metric): value
+        for row in table.rows
+        for metric, value in {**row.fullness, **vars(row)}.items()
+    }
+    expected = {
+        (one.size_class, one.metric): (one.low, one.high)
+        for one in predict(traced(trace).operations, geometry("6.1.192", 4096), single_threaded=True)
+        if one.checkpoint == "compacted" and one.size_class is not None
+    }
+    assert len(expected) == 69 * 6
+    assert expected == {key: (seen[key], seen[key]) for key in expected}
+
+
+def test_counts_have_every_event_and_the_migrations_that_worked(trace: Trace) -> None:
+    counts = traced(trace).counts
+    assert counts["zs_page_migrate"] == counts["zs_page_migrate_success"] == 271
+    assert counts["zs_page_putback"] == 0
+
+
+def test_a_return_without_its_call_is_an_error(trace: Trace) -> None:
+    first_call = trace.events("zs_malloc").order[0]
+    with pytest.raises(TraceError, match=r"zs_malloc_return: thread \d+ returns from a call"):
+        traced(kept(trace, np.arange(len(trace)) != first_call))
+
+
+def test_a_call_that_never_returned_is_an_error_unless_it_is_the_threads_last(trace: Trace) -> None:
+    returns = trace.events("zs_malloc_return").order
+    rows = np.arange(len(trace))
+    with pytest.raises(TraceError, match=r"zs_malloc: thread \d+ calls again"):
+        traced(kept(trace, rows != returns[0]))
+    cut = traced(kept(trace, rows < returns[-1]))
+    assert np.count_nonzero(cut.operations.op == Op.MALLOC) == len(returns) - 1
+
+
+def test_failed_allocations_and_frees_of_nothing_are_left_out(trace: Trace) -> None:
+    data = trace.data.copy()
+    failing = trace.events("zs_malloc_return")
+    where = failing.start[0] + failing.format.fields["handle"].offset
+    data[where : where + 8] = np.frombuffer((2**64 - 12).to_bytes(8, "little"), np.uint8)
+    freeing = trace.events("zs_free")
+    where = freeing.start[0] + freeing.format.fields["handle"].offset
+    data[where : where + 8] = 0
+    operations = traced(dataclasses.replace(trace, data=data)).operations
+    assert np.count_nonzero(operations.op == Op.MALLOC) == 479
+    assert np.count_nonzero(operations.op == Op.FREE) == 479
+
+
+def test_pools_are_named_in_the_order_of_their_creation(trace: Trace) -> None:
+    # The same trace once more, later, by another thread that got the same addresses.
+    again = dataclasses.replace(
+        trace,
+        time=np.concatenate([trace.time, trace.time + trace.time[-1]]),
+        cpu=np.tile(trace.cpu, 2),
+        id=np.tile(trace.id, 2),
+        start=np.tile(trace.start, 2),
+        length=np.tile(trace.length, 2),
+    )
+    done = traced(again)
+    assert done.pools == ("zram0", "zram0")
+    assert np.count_nonzero(done.operations.op == Op.CREATE) == 2
+
+
+def test_an_empty_trace_has_no_operation(trace: Trace) -> None:
+    done = traced(kept(trace, np.zeros(len(trace), np.bool_)))
+    assert len(done.operations) == 0
+    assert done.operations.marks == ()
+    assert set(done.counts.values()) == {0}

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The main job as a user runs it: real kernels, real guests, every architecture."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolkit import places
+from toolkit.kernel import arch as arches
+
+pytestmark = [pytest.mark.qemu, pytest.mark.kernel]
+
+FAULTS = places.declared("patches") / "faults" / "6.1"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that ended: its exit status, its Outcome as JSON, what it said, its directory."""
+
+    status: int
+    outcome: dict[str, Any]
+    said: str
+    directory: Path
+
+    def failed(self) -> set[str]:
+        """The names of the checks that did not pass, over all cells."""
+        checks = [check for cell in self.outcome["cells"] for check in cell["verdict"]["checks"]]
+        return {check["name"] for check in checks if check["status"] not in ("pass", "skip")}
+
+
+def run(state: Path, *argv: str) -> Done:
+    """`pageless run` with the user's cache, and a state of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from toolkit.cli import main; main()", "run", "--json", *argv],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "XDG_STATE_HOME": str(state)},
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    outcome = json.loads(done.stdout)
+    return Done(done.returncode, outcome, done.stderr, state / "pageless" / "runs" / outcome["id"])
+
+
+def kernels() -> set[str]:
+    """The keys of all kernels in the store."""
+    return {path.name for path in (places.cache_dir() / "store" / "kernels").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def main_job(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    return run(tmp_path_factory.mktemp("state"))
+
+
+def test_every_cell_of_the_main_job_passes(main_job: Done) -> None:
+    assert main_job.failed() == set(), main_job.said
+    assert main_job.status == 0
+    cells = [cell["cell"] for cell in main_job.outcome["cells"]]
+    assert {cell["arch"] for cell in cells} == set(arches.names())
+    assert {cell["series"] for cell in cells} == {"none", "pageless-owner"}
+
+
+def test_single_threaded_tables_are_exact_and_equal_over_architectures_and_series(main_job: Done) -> None:
+    across = {check["name"]: check["status"] for check in main_job.outcome["across"]}
+    assert set(across.values()) == {"pass"}
+    for workload in ("fill", "zram-compact"):
+        for kind in ("cross-arch", "baseline"):
+            assert any(name.startswith(f"{kind}/") and workload in name for name in across)
+        for cell in main_job.outcome["cells"]:
+            if cell["cell"]["workload"] == workload:
+                checks = {check["name"]: check["summary"] for check in cell["verdict"]["checks"]}
+                compared, _, exact = checks["model/obj_used"].partition(" values, ")
+                assert exact.startswith(f"{compared} of them exact")
+
+
+def test_the_series_leaves_nothing_of_struct_page_to_zsmalloc_but_its_owner(main_job: Done) -> None:
+    found = {check["name"]: check["status"] for check in main_job.outcome["across"]}
+    for arch in arches.names():
+        assert found[f"pageless/6.1 pageless-owner {arch} base"] == "pass"
+
+
+def test_a_second_identical_run_builds_nothing(main_job: Done, tmp_path: Path) -> None:
+    before = kernels()
+    again = run(tmp_path, "--workload", "smoke")
+    assert again.status == 0, again.said
+    assert kernels() == before
+    assert " CC " not in again.said
+
+
+def test_an_old_run_is_judged_again_to_the_same_verdict_without_a_guest(main_job: Done) -> None:
+    state = main_job.directory.parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", "from toolkit.cli import main; main()", "judge", "last", "--json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(state), "PATH": "/nonexistent"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cells"] == main_job.outcome["cells"]
+
+
+def test_the_reports_of_the_main_job_are_beside_it(main_job: Done) -> None:
+    assert (main_job.directory / "report.html").stat().st_size > 10_000
+    assert "<testsuite" in (main_job.directory / "junit.xml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arch", arches.names())
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [("pages-per-zspage-short", "model/classes"), ("free-uncounted", "model/obj_used")],
+)
+def test_a_planted_fault_fails_the_run_and_names_what_differs(
+    fault: str, check: str, arch: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "--series", str(FAULTS / f"{fault}.patch"), "--arch", arch, "--workload", "fill")
+    assert done.status == 1, done.said
+    assert check in done.failed()
+
+
+def test_a_patch_that_panics_is_a_crash_with_the_kernels_report(tmp_path: Path) -> None:
+    fault = str(FAULTS / "free-panics.patch")
+    done = run(tmp_path, "--series", fault, "--arch", arches.names()[0], "--workload", "fill")
+    assert done.status == 3, done.said
+    (cell,) = done.outcome["cells"]
+    assert cell["ending"] == "oops"
+    assert "kernel BUG at mm/zsmalloc.c" in cell["detail"]
+
+
+def test_an_interrupt_leaves_no_guest_and_an_index_that_opens(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", "from toolkit.cli import main; main()"]
+    process = subprocess.Popen(
+        [*command, "run", "--series", "none", "--arch", arches.names()[0], "--workload", "churn"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # Whoever runs the tests in the background may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    runs = tmp_path / "pageless" / "runs"
+    while process.poll() is None and not list(runs.glob("*/cells/*/checkpoints/baseline")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    running = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert running.stdout == ""
+    listed = subprocess.run(
+        [*command, "list", "runs", "--json"], capture_output=True, text=True, env=environment, check=True
+    )
+    (run_listed,) = json.loads(listed.stdout)
+    assert run_listed["status"] is None
+    assert not list(runs.glob("*/cells/*/record.json"))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands over ssh, against a server in this process."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig.sshd import HANG, new_key, serving
+from toolkit.deadline import Deadline
+from toolkit.rig import ssh
+from toolkit.rig.ssh import Identity, Late, Lost, Session
+
+SOON_S = 20.0
+# More than any window or pipe between here and there holds.
+MUCH = bytes(range(256)) * (1 << 14)
+
+
+@pytest.fixture
+def who(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Identity:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return ssh.identity()
+
+
+@pytest.fixture
+def session(who: Identity) -> Iterator[Session]:
+    with (
+        serving(who.public_key) as server,
+        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)) as made,
+    ):
+        yield made
+
+
+def test_an_identity_is_made_once_and_only_its_owner_may_read_it(who: Identity) -> None:
+    assert ssh.identity().public_key == who.public_key
+    assert stat.S_IMODE(who.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(who.path.parent.stat().st_mode) == 0o700
+
+
+def test_a_command_leaves_its_status_and_both_streams_apart(session: Session) -> None:
+    done = session.execute("echo out; echo err >&2; exit 3", deadline=Deadline.after(SOON_S))
+    assert (done.status, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+
+
+def test_a_command_sees_the_end_of_its_input(session: Session) -> None:
+    assert session.execute("cat", deadline=Deadline.after(SOON_S)).stdout == b""
+    assert session.execute("cat", deadline=Deadline.after(SOON_S), stdin=b"few").stdout == b"few"
+
+
+def test_much_goes_in_and_out_at_once_without_a_deadlock(session: Session) -> None:
+    done = session.execute("tee /dev/stderr", deadline=Deadline.after(3 * SOON_S), stdin=MUCH)
+    assert done.stdout == MUCH
+    assert done.stderr == MUCH
+
+
+def test_a_command_need_not_read_its_input(session: Session) -> None:
+    done = session.execute("echo done", deadline=Deadline.after(SOON_S), stdin=MUCH)
+    assert (done.status, done.stdout) == (0, b"done\n")
+
+
+def test_a_command_that_a_signal_ended_has_no_status(session: Session) -> None:
+    assert session.execute("kill -9 $$", deadline=Deadline.after(SOON_S)).status == -1
+
+
+def test_a_late_command_is_late_with_what_it_had_said_and_the_next_one_works(session: Session) -> None:
+    with pytest.raises(Late) as caught:
+        session.execute("echo begun; sleep 60", deadline=Deadline.after(1.0))
+    assert caught.value.output.stdout == b"begun\n"
+    assert session.execute("echo next", deadline=Deadline.after(SOON_S)).stdout == b"next\n"
+
+
+def test_a_server_that_does_not_even_accept_a_command_is_late(session: Session) -> None:
+    deadline = Deadline.after(0.5)
+    with pytest.raises(Late):
+        session.execute(HANG, deadline=deadline)
+    assert deadline.passed
+
+
+def test_a_session_that_is_abandoned_ends_the_wait_at_once(session: Session) -> None:
+    deadline = Deadline.after(SOON_S)
+    threading.Timer(0.2, session.abandon).start()
+    with pytest.raises(Lost):
+        session.execute("sleep 60", deadline=deadline)
+    assert not deadline.passed
+    with pytest.raises(Lost):
+        session.execute("true", deadline=deadline)
+
+
+def test_a_server_that_hangs_up_is_lost(who: Identity) -> None:
+    with (
+        serving(who.public_key) as server,
+        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)) as session,
+    ):
+        assert server.transport is not None
+        threading.Timer(0.2, server.transport.close).start()
+        with pytest.raises(Lost):
+            session.execute("sleep 60", deadline=Deadline.after(SOON_S))
+
+
+def test_another_host_key_is_not_talked_to(who: Identity) -> None:
+    other = new_key().get_base64()
+    with (
+        serving(who.public_key) as server,
+        pytest.raises(Lost, match="host key differs"),
+        ssh.connected(server.port, who, other, deadline=Deadline.after(SOON_S)),
+    ):
+        pass
+
+
+def test_who_is_not_let_in_is_lost_with_the_reason(who: Identity) -> None:
+    with (
+        serving(new_key().get_base64()) as server,
+        pytest.raises(Lost, match="Authentication failed"),
+        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)),
+    ):
+        pass
+
+
+def test_a_port_where_nobody_listens_is_lost(who: Identity) -> None:
+    with serving(who.public_key) as server:
+        port = server.port
+    with (
+        pytest.raises(Lost, match="refused"),
+        ssh.connected(port, who, "", deadline=Deadline.after(SOON_S)),
+    ):
+        pass
