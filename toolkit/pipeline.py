@@ -117,8 +117,15 @@ def fetch(kernel: str, progress: Progress) -> Tree:
 
 
 def patched(kernel: str, name: str, progress: Progress) -> Tree:
-    """The kernel's tree with the series applied."""
+    """The kernel's tree with the series applied.
+
+    TREE@base is the commit of that git tree which the series says it was made for.
+    """
     wanted = series.load(name)
+    if kernel.endswith("@base"):
+        if not wanted.base_commit:
+            raise InputError(f"the series {name} has no base-commit trailer", hint="give --kernel TREE@REV")
+        kernel = kernel.removesuffix("base") + wanted.base_commit
     tree = fetch(kernel, progress)
     with progress.step(f"apply {name} to {kernel}") as say:
         return series.apply(tree, wanted, progress=say)

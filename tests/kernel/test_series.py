@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.kernel.conftest import ZSMALLOC, git
 from toolkit import places
 from toolkit.errors import ApplyError, SeriesError, UnknownNameError
 from toolkit.kernel import series
+from toolkit.kernel.build import BuildInputs
 from toolkit.kernel.series import Series
 from toolkit.kernel.source import Tree
 
@@ -183,6 +185,103 @@ def test_plain_diff_directory_and_mbox_are_series_too(tree: Tree, declared: Path
     patches = series.load(str(mbox)).patches("6.1")
     assert [patch.name for patch in patches] == ["0001-mm-two.patch", "0002-mm-three.patch"]
     assert _apply(tree, mbox).tree_id == expected
+
+
+def test_a_maildir_is_ordered_by_the_numbers_of_its_subjects(
+    tree: Tree, declared: Path, tmp_path: Path
+) -> None:
+    expected = _apply(tree, series.load("owner")).tree_id
+    for part in ("cur", "new", "tmp"):
+        (tmp_path / "mails" / part).mkdir(parents=True)
+    base = "base-commit: " + "a1" * 20 + "\n"
+    (tmp_path / "mails/cur/1.b:2,S").write_text(_mail("[PATCH 2/2] mm: three", SECOND), encoding="utf-8")
+    (tmp_path / "mails/new/2.a").write_text(_mail("[PATCH 1/2] mm: two", DIFF), encoding="utf-8")
+    (tmp_path / "mails/new/3.a").write_text(_mail("[PATCH 0/2] mm: numbers", base), encoding="utf-8")
+    found = series.load(str(tmp_path / "mails"))
+    assert [patch.name for patch in found.patches("6.1")] == ["0001-mm-two.patch", "0002-mm-three.patch"]
+    assert found.base_commit == "a1" * 20
+    assert _apply(tree, found).tree_id == expected
+    (tmp_path / "mails/cur/1.b:2,S").unlink()
+    (tmp_path / "mails/new/2.a").unlink()
+    with pytest.raises(SeriesError, match="holds no patch"):
+        series.load(str(tmp_path / "mails"))
+
+
+def test_a_git_range_an_mbox_and_a_quilt_directory_give_the_same_store_key(
+    tree: Tree, user_tree: Path, declared: Path, tmp_path: Path
+) -> None:
+    """The key hashes the tree after applying and the configuration, never how either was given."""
+    for number, diff in enumerate((DIFF, SECOND), 1):
+        (tmp_path / "diff").write_text(diff, encoding="utf-8")
+        git(user_tree, "apply", "--index", str(tmp_path / "diff"))
+        git(user_tree, "commit", "--quiet", "--message", f"mm: step {number}")
+    mbox = tmp_path / "series.mbox"
+    mbox.write_text(git(user_tree, "format-patch", "--stdout", "HEAD~2..HEAD") + "\n", encoding="utf-8")
+    forms = [f"{user_tree}@HEAD~2..HEAD", str(mbox), str(declared / "owner/6.1"), "owner"]
+    trees = [_apply(tree, series.load(form)) for form in forms]
+    keys = {BuildInputs(one.tree_id, "0" * 64, "x86_64", "gcc").key for one in trees}
+    assert len(keys) == 1
+    assert trees[0].tree_id != tree.tree_id
+    assert [patch.subject for patch in series.load(forms[0]).patches("6.1")] == ["mm: step 1", "mm: step 2"]
+
+
+def test_a_range_that_is_empty_or_unknown_is_told(user_tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(SeriesError, match=r"has no commit in 'HEAD\.\.HEAD'"):
+        series.load(f"{user_tree}@HEAD..HEAD")
+    with pytest.raises(SeriesError, match=r"has no range 'v1\.\.v2'"):
+        series.load(f"{user_tree}@v1..v2")
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(SeriesError, match="is no git tree"):
+        series.load(f"{tmp_path}/plain@a..b")
+
+
+def test_a_number_behind_the_name_takes_the_first_patches(tree: Tree, declared: Path) -> None:
+    assert _apply(tree, series.load("owner@0")).tree_id == tree.tree_id
+    first = series.load(series.prefix("owner", 1))
+    assert (first.name, first.variant, first.config) == ("owner@1", "", ("CONFIG_X=y",))
+    assert [patch.subject for patch in first.patches("6.1")] == ["mm: two"]
+    assert _apply(tree, series.load("owner@2")) == _apply(tree, series.load("owner"))
+    with pytest.raises(SeriesError, match="owner@3: it has only 2 patches"):
+        series.load("owner@3").patches("6.1")
+    with pytest.raises(UnknownNameError) as caught:
+        series.load("ownr@3")
+    assert caught.value.hint == "did you mean 'owner'?"
+
+
+def test_a_patch_that_does_not_apply_tells_the_base_its_mail_names(tree: Tree, tmp_path: Path) -> None:
+    text = _mail("[PATCH] mm: x", DIFF.replace("line 2", "line Z"), f"base-commit: {'b2' * 20}\n")
+    (tmp_path / "x.patch").write_text(text, encoding="utf-8")
+    with pytest.raises(ApplyError) as caught:
+        _apply(tree, tmp_path / "x.patch")
+    assert "made for b2b2b2b2b2b2" in caught.value.hint
+
+
+def test_b4_that_finds_nothing_is_told_as_trouble_of_the_message_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b4 = tmp_path / "bin/b4"
+    b4.parent.mkdir()
+    b4.write_text("#!/bin/sh\necho 'Unable to find it' >&2\nexit 1\n", encoding="utf-8")
+    b4.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{b4.parent}:{os.environ['PATH']}")
+    with pytest.raises(SeriesError, match=r"b4 finds no series for 1@example\.org") as caught:
+        series.load("lore:<1@example.org>")
+    assert caught.value.detail == "Unable to find it"
+
+
+def test_what_b4_collects_is_applied(
+    tree: Tree, declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b4 = tmp_path / "bin/b4"
+    b4.parent.mkdir()
+    mbox = tmp_path / "mbox"
+    mbox.write_text(_mail("[PATCH 1/2] mm: two", DIFF) + _mail("[PATCH 2/2] mm: three", SECOND), "utf-8")
+    # b4 --no-interactive am --no-cover --outdir DIR -- ID
+    b4.write_text(f'#!/bin/sh\n[ "$7" = 1@example.org ] && cp {mbox} "$5/series.mbx"\n', encoding="utf-8")
+    b4.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{b4.parent}:{os.environ['PATH']}")
+    expected = _apply(tree, series.load("owner")).tree_id
+    assert _apply(tree, series.load("lore:1@example.org")).tree_id == expected
 
 
 def test_a_mail_with_a_transfer_encoding_and_dos_lines_is_decoded(tree: Tree, tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patch series: declared in patches/, or the user's own; checked as text, applied without a work tree."""
+"""Patch series: declared in patches/, or the user's own; checked as text, applied without a work tree.
+
+Whatever form a series comes in, it is read into the same patches, so that the same series gives the
+same tree, and the same kernel in the store.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import email.policy
 import hashlib
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +27,7 @@ from toolkit.deadline import Deadline
 from toolkit.errors import ApplyError, SeriesError, UnknownNameError
 from toolkit.kernel import git
 from toolkit.kernel.source import Tree, version_of
-from toolkit.run import run
+from toolkit.run import require, run
 
 Progress = Callable[[str], None]
 
@@ -34,6 +38,8 @@ _MBOX_LINE = re.compile(r"^From \S+ .*\d{4}( [+-]\d{4})?$", re.MULTILINE)
 _HEADER_LINE = re.compile(r"[A-Za-z][A-Za-z-]*: ?")
 _DIFF_START = re.compile(r"^(diff --git |diff -|--- \S|Index: )", re.MULTILINE)
 _NUMBER = re.compile(r"\[[^\]]*?(\d+)/\d+\]")
+_BASE_COMMIT = re.compile(r"^base-commit: ([0-9a-f]{12,64})\s*$", re.MULTILINE)
+_B4_LIMIT_S = 300.0
 _TAG = re.compile(r"^\s*(\[[^\]]*\]\s*)+")
 
 
@@ -70,9 +76,21 @@ class Series:
     directory: Path | None = None
     # The patches of a series that is not declared.
     loose: tuple[Patch, ...] = ()
+    # The commit that its mails say it was made for, or nothing.
+    base_commit: str = ""
+    # How many of its patches are meant, from the first on; None for all.
+    length: int | None = None
 
     def patches(self, line: str) -> tuple[Patch, ...]:
         """The patches for the release `line` ("6.1"); SeriesError if it is not ported to that."""
+        found = self._all(line)
+        if self.length is None:
+            return found
+        if self.length > len(found):
+            raise SeriesError(f"{self.name}: it has only {len(found)} patches")
+        return found[: self.length]
+
+    def _all(self, line: str) -> tuple[Patch, ...]:
         if self.directory is None:
             return self.loose
         if line not in self.kernels:
@@ -103,8 +121,31 @@ def names() -> tuple[str, ...]:
     return (BASELINE, *sorted(path.parent.name for path in directory().glob("*/series.toml")))
 
 
+def prefix(name: str, length: int) -> str:
+    """The name of a series' first patches, as load() takes it."""
+    return f"{name}@{length}"
+
+
 def load(name_or_path: str) -> Series:
-    """A declared series, or one at a path: quilt directory, directory of patches, patch, mbox."""
+    """A declared series, or one of the user's.
+
+    That is a path (quilt directory, directory of patches, maildir, patch, mbox), commits of a git
+    tree as PATH@OLD..NEW, or a mail on a list as lore:MESSAGE-ID.  SERIES@3 are its first 3 patches.
+    """
+    before, _, after = name_or_path.rpartition("@")
+    if before and not Path(name_or_path).expanduser().exists():
+        if after.isdecimal():
+            whole = load(before)
+            # What a whole series promises of its variant holds of its last patch only.
+            return dataclasses.replace(whole, name=name_or_path, variant="", length=int(after))
+        if ".." in after:
+            return _load_range(name_or_path, Path(before).expanduser(), after)
+    if name_or_path.startswith("lore:"):
+        return _load_lore(name_or_path)
+    return _load_whole(name_or_path)
+
+
+def _load_whole(name_or_path: str) -> Series:
     if name_or_path == BASELINE:
         return Series(BASELINE, title="the tree as it is")
     declared = directory() / name_or_path
@@ -120,15 +161,77 @@ def load(name_or_path: str) -> Series:
         )
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        return Series(path.absolute().name, title=str(path), loose=_read_directory(path))
+        # A cover letter is no patch, but tells the base too.
+        files = (*path.glob("*.patch"), *path.glob("*.diff"), *path.glob("*cover-letter*"))
+        texts = [file.read_bytes() for file in sorted(files)]
+        return Series(
+            path.absolute().name,
+            title=str(path),
+            loose=_read_directory(path),
+            base_commit=_base_commit(*_maildir(path), *texts),
+        )
     if path.is_file():
-        patches = _read_file(path)
+        raw = path.read_bytes()
+        patches = _read_mails(path.name, raw)
         if not patches:
             raise SeriesError(f"{path} holds no patch", hint="a unified diff, a mail or an mbox is expected")
-        return Series(path.stem, title=patches[0].subject, loose=patches)
+        return Series(path.stem, title=patches[0].subject, loose=patches, base_commit=_base_commit(raw))
     if "/" in name_or_path or path.suffix in (".patch", ".diff", ".mbox", ".mbx"):
         raise SeriesError(f"no such series: {name_or_path}", hint="known: " + ", ".join(names()))
     raise UnknownNameError("series", name_or_path, names())
+
+
+def _load_range(name: str, user: Path, commits: str) -> Series:
+    """The commits of a range of the user's git tree, merges left out, as `git format-patch` writes them."""
+    if not (user / ".git").exists():
+        raise SeriesError(f"{user} is no git tree: {commits!r} means nothing there")
+    with tempfile.TemporaryDirectory(prefix="pageless-range-") as output:
+        done = run(
+            git.command(
+                "--no-optional-locks", "-C", user, "format-patch", "--quiet", "--output-directory", output,
+                "--full-index", "--binary", "--no-renames", "--end-of-options", commits, "--",
+            ),
+            deadline=Deadline.after(git.LIMIT_S),
+            ok=None,
+        )  # fmt: skip
+        if done.status != 0:
+            raise SeriesError(f"{user} has no range {commits!r}", detail=done.stderr.strip())
+        files = sorted(Path(output).iterdir())
+        patches = tuple(patch for file in files for patch in _read_file(file, required=True))
+    if not patches:
+        raise SeriesError(f"{user} has no commit in {commits!r}", hint="the older end comes first: OLD..NEW")
+    return Series(name, title=f"{len(patches)} commits of {user}", loose=patches)
+
+
+def _load_lore(name: str) -> Series:
+    """A series that was posted, as b4 finds it (its newest revision, trailers of the replies added)."""
+    b4 = require("b4")
+    message_id = name.removeprefix("lore:").strip("<>")
+    with tempfile.TemporaryDirectory(prefix="pageless-b4-") as home:
+        done = run(
+            [b4, "--no-interactive", "am", "--no-cover", "--outdir", home, "--", message_id],
+            deadline=Deadline.after(_B4_LIMIT_S),
+            # In a git tree b4 would look for the base of the series.
+            cwd=Path(home),
+            ok=None,
+        )
+        raw = b"".join(file.read_bytes() for file in sorted(Path(home).glob("*.mbx")))
+    if done.status != 0 or not raw:
+        raise SeriesError(
+            f"b4 finds no series for {message_id}",
+            hint="is lore.kernel.org reachable from here? an mbox saved elsewhere does as well",
+            detail=done.stderr.strip()[-2000:],
+        )
+    patches = _read_mails(message_id, raw)
+    if not patches:
+        raise SeriesError(f"the mail {message_id} holds no patch")
+    return Series(name, title=patches[0].subject, loose=patches, base_commit=_base_commit(raw))
+
+
+def _base_commit(*texts: bytes) -> str:
+    """The commit that the trailer of a cover letter or patch names, or nothing."""
+    found = (_BASE_COMMIT.search(text.decode("utf-8", "surrogateescape")) for text in texts)
+    return next((match[1] for match in found if match is not None), "")
 
 
 def apply(tree: Tree, series: Series, *, progress: Progress) -> Tree:
@@ -152,7 +255,7 @@ def apply(tree: Tree, series: Series, *, progress: Progress) -> Tree:
             scratch.git("read-tree", tree.tree_id)
             for patch in patches:
                 progress(f"applying {patch.name}")
-                _apply_one(scratch, patch, progress)
+                _apply_one(scratch, patch, series, progress)
                 tree_id = scratch.git("write-tree").stdout.strip()
                 commit = scratch.commit(tree_id, f"{patch.message}\n", commit)
         repository.git("update-ref", ref, commit)
@@ -283,7 +386,16 @@ def _paths(line: str) -> Iterator[str]:
 
 
 def _read_directory(path: Path) -> tuple[Patch, ...]:
-    """The patches of a directory in the order of its quilt `series` file, or by name without one."""
+    """The patches of a directory in the order of its quilt `series` file, or by name without one.
+
+    Those of a maildir come in the order of the numbers in their subjects.
+    """
+    mails = _maildir(path)
+    if mails:
+        patches = _in_order(mails, str(path))
+        if not patches:
+            raise SeriesError(f"the maildir {path} holds no patch")
+        return patches
     listed = path / "series"
     present = {file.name for file in (*path.glob("*.patch"), *path.glob("*.diff"))}
     if listed.is_file():
@@ -312,25 +424,41 @@ def _read_quilt(listed: Path) -> Iterator[str]:
         yield words[0]
 
 
+def _maildir(path: Path) -> tuple[bytes, ...]:
+    """The mails of a maildir, nothing if it is none."""
+    if not ((path / "cur").is_dir() and (path / "new").is_dir()):
+        return ()
+    files = sorted((*(path / "cur").iterdir(), *(path / "new").iterdir()), key=lambda file: file.name)
+    return tuple(file.read_bytes() for file in files if file.is_file())
+
+
 def _read_file(path: Path, *, required: bool = False) -> tuple[Patch, ...]:
-    """The patches of a file: one, or those of an mbox in the order of their numbers."""
-    raw = path.read_bytes()
+    return _read_mails(path.name, path.read_bytes(), path if required else None)
+
+
+def _read_mails(name: str, raw: bytes, required: Path | None = None) -> tuple[Patch, ...]:
+    """The patches of a text: one, or those of an mbox in the order of their numbers."""
     text = raw.decode("utf-8", "surrogateescape")
     starts = [match.start() for match in _MBOX_LINE.finditer(text.replace("\r\n", "\n"))]
     text = text.replace("\r\n", "\n")
     starts = [start for start in starts if start == 0 or text[start - 2 : start] == "\n\n"]
     if len(starts) < 2:
-        patch = parse(path.name, raw)
-        if patch is None and required:
-            raise SeriesError(f"{path} holds no diff", hint="a unified diff is expected")
+        patch = parse(name, raw)
+        if patch is None and required is not None:
+            raise SeriesError(f"{required} holds no diff", hint="a unified diff is expected")
         return () if patch is None else (patch,)
     pieces = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    return _in_order([_bytes(piece) for piece in pieces], name)
+
+
+def _in_order(mails: Sequence[bytes], name: str) -> tuple[Patch, ...]:
+    """The patches in several mails, by the numbers in their subjects."""
     patches: list[tuple[int, Patch]] = []
-    for index, piece in enumerate(pieces):
-        number = _NUMBER.search(piece)
-        patch = parse(f"{path.name}#{index + 1}", _bytes(piece))
+    for index, mail in enumerate(mails):
+        patch = parse(f"{name}#{index + 1}", mail)
         # Cover letters and replies hold no diff.
         if patch is not None:
+            number = _NUMBER.search(mail.decode("utf-8", "surrogateescape"))
             slug = re.sub(r"[^A-Za-z0-9]+", "-", patch.subject).strip("-")[:52]
             place = int(number[1]) if number else index
             patches.append((place, dataclasses.replace(patch, name=f"{place:04d}-{slug}.patch")))
@@ -338,7 +466,7 @@ def _read_file(path: Path, *, required: bool = False) -> tuple[Patch, ...]:
     return tuple(patch for _, patch in patches)
 
 
-def _apply_one(scratch: git.Repository, patch: Patch, progress: Progress) -> None:
+def _apply_one(scratch: git.Repository, patch: Patch, series: Series, progress: Progress) -> None:
     """Apply a patch to the scratch index."""
     diff = _bytes(patch.text)
     strict = scratch.git("apply", "--cached", "-p1", stdin=diff, ok=None)
@@ -353,6 +481,8 @@ def _apply_one(scratch: git.Repository, patch: Patch, progress: Progress) -> Non
     file, hunk, detail = _rejected(scratch, patch)
     reverse = scratch.git("apply", "--cached", "--check", "--reverse", "-p1", stdin=diff, ok=None)
     hint = "this tree has it already" if reverse.status == 0 else "rebase the patch onto this tree"
+    if series.base_commit:
+        hint += f"; it was made for {series.base_commit[:12]}: --kernel TREE@base, if your git tree has that"
     raise ApplyError(patch.name, file, hunk, hint=hint, detail=detail or strict.stderr.strip())
 
 
