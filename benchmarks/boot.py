@@ -20,7 +20,7 @@ from pathlib import Path
 from toolkit.deadline import Deadline
 from toolkit.kernel import arch as arches
 from toolkit.kernel import build, kconfig, source
-from toolkit.rig import image, machine, qemu_guest, ssh, template
+from toolkit.rig import image, machine, qemu_guest, template
 from toolkit.rig.accelerator import accelerator
 from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import QemuGuest
@@ -39,8 +39,7 @@ def prepared(name: str) -> Setup:
     config = build.configure(tree, arch, kconfig.compose("base", arch, tree.release), progress=logger.info)
     kernel = build.build(tree, arch, config, progress=logger.info)
     initramfs = image.initramfs(arch, default_store(), deadline=Deadline.after(LIMIT_S))
-    key = ssh.identity().public_key
-    return Setup(arch, machine.load("default"), accelerator(arch), kernel.image, initramfs, key)
+    return Setup(arch, machine.load("default"), accelerator(arch), kernel.image, initramfs)
 
 
 def measured(start: Callable[..., AbstractContextManager[QemuGuest]], repeat: int) -> str:

@@ -43,7 +43,7 @@ from toolkit.model.geometry import Geometry, geometry
 from toolkit.progress import Progress, Say
 from toolkit.record import Built, Cell, Outcome, Record, Run, Sources, conclude
 from toolkit.report import html, junit
-from toolkit.rig import image, machine, ssh, template
+from toolkit.rig import image, machine, template
 from toolkit.rig.accelerator import accelerator
 from toolkit.rig.machine import Machine
 from toolkit.rig.qemu import Setup
@@ -267,7 +267,7 @@ def started(
     directory.mkdir(parents=True, exist_ok=True)
     say("guest image")
     initramfs = image.initramfs(arch, default_store(), deadline=Deadline.after(IMAGE_S))
-    setup = Setup(arch, rig, accelerator(arch), kernel.image, initramfs, ssh.identity().public_key)
+    setup = Setup(arch, rig, accelerator(arch), kernel.image, initramfs)
     deadline = Deadline.after(rig.boot_s * SLOW_HOST)
     with contextlib.ExitStack() as stack:
         if clone:

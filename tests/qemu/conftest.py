@@ -17,7 +17,7 @@ from toolkit.deadline import Deadline
 from toolkit.kernel import arch as arches
 from toolkit.kernel import build, kconfig, source
 from toolkit.kernel.arch import Arch
-from toolkit.rig import image, machine, ssh, template
+from toolkit.rig import image, machine, template
 from toolkit.rig.accelerator import accelerator
 from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import QemuGuest
@@ -52,7 +52,6 @@ def setup(arch: Arch) -> Setup:
         accelerator=accelerator(arch),
         kernel=kernel.image,
         initramfs=image.initramfs(arch, default_store(), deadline=Deadline.after(IMAGE_S)),
-        public_key=ssh.identity().public_key,
     )
 
 

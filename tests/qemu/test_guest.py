@@ -202,9 +202,9 @@ from toolkit.rig.console import Phase, Progress
 from toolkit.rig.qemu import Setup
 
 loaded = arch.load(sys.argv[1])
-setup = Setup(loaded, machine.load(sys.argv[2]), accelerator(loaded), *map(Path, sys.argv[3:5]), sys.argv[5])
+setup = Setup(loaded, machine.load(sys.argv[2]), accelerator(loaded), *map(Path, sys.argv[3:5]))
 frozen = template.template(setup, deadline=Deadline.after(120))
-with template.clone(frozen, Path(sys.argv[6]), deadline=Deadline.after(120)) as guest:
+with template.clone(frozen, Path(sys.argv[5]), deadline=Deadline.after(120)) as guest:
     print(guest.pid, flush=True)
     time.sleep(600)
 """
@@ -219,7 +219,6 @@ def test_not_even_sigkill_on_us_leaves_a_guest_behind(frozen: Template, tmp_path
         setup.machine.name,
         setup.kernel,
         setup.initramfs,
-        setup.public_key,
         tmp_path,
     ]
     holder = subprocess.Popen(

@@ -72,7 +72,6 @@ def test_the_init_script_is_one_that_a_shell_accepts(tmp_path: Path) -> None:
         render(
             places.declared("rigs") / "guest" / "init.j2",
             marker=image.MARKER,
-            key_parameter=image.KEY_PARAMETER,
             address=image.ADDRESS,
             hostname="test",
             window_bytes=1,

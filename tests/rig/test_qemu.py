@@ -25,7 +25,6 @@ def setup(machine_name: str = "default", arch_name: str = "", accelerator: str =
         accelerator=Accelerator(accelerator, "a test wants it"),
         kernel=Path("/kernel"),
         initramfs=Path("/initramfs"),
-        public_key="KEY",
     )
 
 

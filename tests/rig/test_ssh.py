@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import stat
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,9 +19,8 @@ MUCH = bytes(range(256)) * (1 << 14)
 
 
 @pytest.fixture
-def who(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Identity:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return ssh.identity()
+def who() -> Identity:
+    return ssh.new_identity()
 
 
 @pytest.fixture
@@ -35,10 +32,8 @@ def session(who: Identity) -> Iterator[Session]:
         yield made
 
 
-def test_an_identity_is_made_once_and_only_its_owner_may_read_it(who: Identity) -> None:
-    assert ssh.identity().public_key == who.public_key
-    assert stat.S_IMODE(who.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(who.path.parent.stat().st_mode) == 0o700
+def test_every_identity_is_another(who: Identity) -> None:
+    assert ssh.new_identity().public_key != who.public_key
 
 
 def test_a_command_leaves_its_status_and_both_streams_apart(session: Session) -> None:
@@ -78,6 +73,17 @@ def test_a_server_that_does_not_even_accept_a_command_is_late(session: Session) 
     with pytest.raises(Late):
         session.execute(HANG, deadline=deadline)
     assert deadline.passed
+
+
+def test_a_deadline_after_the_connection_broke_leaves_no_thread_with_an_error(who: Identity) -> None:
+    with (
+        serving(who.public_key) as server,
+        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)) as session,
+    ):
+        assert server.transport is not None
+        threading.Timer(0.4, server.transport.close).start()
+        with pytest.raises((Late, Lost)):
+            session.execute(HANG, deadline=Deadline.after(0.5))
 
 
 def test_a_session_that_is_abandoned_ends_the_wait_at_once(session: Session) -> None:

@@ -30,7 +30,6 @@ def made(tmp_path: Path) -> Setup:
 def test_a_template_is_told_by_all_that_shapes_its_guest(made: Setup) -> None:
     others = [
         dataclasses.replace(made, append="slub_debug=P"),
-        dataclasses.replace(made, public_key="OTHER"),
         dataclasses.replace(made, machine=dataclasses.replace(made.machine, memory_mib=1024)),
         dataclasses.replace(made, kernel=made.initramfs),
         dataclasses.replace(made, initramfs=made.kernel),

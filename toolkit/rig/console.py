@@ -35,6 +35,7 @@ class Phase(IntEnum):
     INIT = 3
     NETWORK = 4
     SSH = 5
+    KEY = 6
 
     @property
     def sentence(self) -> str:
@@ -44,7 +45,8 @@ class Phase(IntEnum):
             Phase.KERNEL: "the kernel started, but not the init program",
             Phase.INIT: "init started, but did not bring up the network",
             Phase.NETWORK: "the network was up, but not ssh",
-            Phase.SSH: "ssh was up",
+            Phase.SSH: "ssh was up, but the guest took no key over its serial line",
+            Phase.KEY: "ssh was up and let us in",
         }[self]
 
 
@@ -52,7 +54,7 @@ class Progress:
     """What lines of a console say, fed one by one: how far the guest is and what ended it."""
 
     def __init__(self, *, booted: bool = False) -> None:
-        # A clone wakes in the last phase: its first banner is already a reboot.
+        # A clone wakes when ssh listens: its first banner is already a reboot.
         self.phase = Phase.SSH if booted else Phase.NOTHING
         # The guest's public host key, in base64, once it has printed it.
         self.host_key = ""
@@ -92,7 +94,7 @@ class Progress:
 _STAMP = r"^(?:\[ *\d+\.\d+\](?:\[[^\]]*\])? )?"
 _BANNER = re.compile(_STAMP + r"Linux version \d")
 _MARK = re.compile(_STAMP + rf"{MARKER}: (?P<phase>\w+)(?P<rest>.*)")
-_PHASES = {"init": Phase.INIT, "network": Phase.NETWORK, "ssh": Phase.SSH}
+_PHASES = {"init": Phase.INIT, "network": Phase.NETWORK, "ssh": Phase.SSH, "key": Phase.KEY}
 
 
 class Console:

@@ -20,7 +20,6 @@ from toolkit.store import Store
 
 # What the guest's init prints before a phase's name, and where it finds the key of who may log in.
 MARKER = "pageless"
-KEY_PARAMETER = "pageless.key"
 # QEMU's user network: the guest's address is the one that it forwards ports to by default.
 ADDRESS = "10.0.2.15/24"
 
@@ -64,7 +63,6 @@ def initramfs(arch: Arch, store: Store, *, deadline: Deadline) -> Path:
     init = render(
         places.declared("rigs") / "guest" / "init.j2",
         marker=MARKER,
-        key_parameter=KEY_PARAMETER,
         address=ADDRESS,
         hostname=f"pageless-{arch.name.replace('_', '-')}",
         # How much dropbear lets us send ahead; its default of 24 KiB is slow for files.

@@ -17,7 +17,6 @@ from toolkit.errors import QemuError
 from toolkit.kernel.arch import Arch
 from toolkit.rig import monitor
 from toolkit.rig.accelerator import Accelerator
-from toolkit.rig.image import KEY_PARAMETER
 from toolkit.rig.machine import Machine
 
 # Room for QEMU to start on a busy host before it counts as broken.
@@ -45,8 +44,6 @@ class Setup:
     accelerator: Accelerator
     kernel: Path
     initramfs: Path
-    # The ed25519 public key, in base64, of who may log in.
-    public_key: str
     # Appended to the kernel's command line last.
     append: str = ""
 
@@ -68,7 +65,6 @@ class Setup:
             "printk.devkmsg=on",
             "random.trust_cpu=on",
             "random.trust_bootloader=on",
-            f"{KEY_PARAMETER}={self.public_key}",
             self.arch.append,
             self.machine.append,
             self.append,
@@ -176,6 +172,11 @@ class Qemu:
         self.monitor.execute("chardev-send-break", id="console")
         with contextlib.suppress(OSError):
             self.console.sendall(key.encode())
+
+    def type(self, line: str) -> None:
+        """Enter a line on the serial line; what it comes to is seen on the console."""
+        with contextlib.suppress(OSError):
+            self.console.sendall(f"{line}\n".encode())
 
     def stderr(self) -> str:
         """What QEMU complained about so far."""

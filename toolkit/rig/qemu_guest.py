@@ -246,12 +246,14 @@ def wait_booted(qemu: Qemu, console: Console, deadline: Deadline) -> None:
 def answering(
     setup: Setup, qemu: Qemu, console: Console, host_key: str, *, deadline: Deadline
 ) -> Iterator[QemuGuest]:
-    """The guest behind a QEMU whose guest listens, connected."""
+    """The guest behind a QEMU whose guest listens, connected with a key of its own."""
+    who = ssh.new_identity()
     with contextlib.ExitStack() as stack:
         try:
-            session = stack.enter_context(
-                ssh.connected(qemu.ssh_port(), ssh.identity(), host_key, deadline=deadline)
-            )
+            qemu.type(who.public_key)
+            if not console.wait(Phase.KEY, deadline):
+                raise ssh.Lost(console.phase.sentence)
+            session = stack.enter_context(ssh.connected(qemu.ssh_port(), who, host_key, deadline=deadline))
         except ssh.Lost as error:
             if console.fatal is not None:
                 console.wait_over(Deadline.after(_LAST_WORDS_S))

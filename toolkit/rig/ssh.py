@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
+import io
 import logging
 import os
 import select
@@ -18,13 +18,11 @@ import threading
 import tty
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from toolkit import places
 from toolkit.deadline import Deadline
 from toolkit.rig.guest import Output
 
@@ -34,6 +32,8 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 _CHUNK = 1 << 16
 # Less than any server's first window: so much can be sent before anything is read.
 _INLINE = 1 << 14
+# paramiko joins the wake-ups of a channel's two streams without a lock, and can lose one.
+_LOOK_AGAIN_S = 0.1
 
 
 class Lost(Exception):
@@ -50,43 +50,25 @@ class Late(Exception):
 
 @dataclass(frozen=True)
 class Identity:
-    """The key that guests let in: one a user, kept in the cache, readable by its owner alone.
+    """A key that a guest lets in.  Each guest has one of its own, which never leaves this process.
 
-    Guests listen on the loopback address, which other users of the host reach too.  A key
-    a run would be no safer, but would make every template of a run useless to the next:
-    the public half is in the memory that clones share.
+    Guests listen on the loopback address, which other users of the host reach too.
     """
 
-    path: Path
+    key: paramiko.Ed25519Key
 
     @property
     def public_key(self) -> str:
         """In base64, as in an authorized_keys file behind the type."""
-        return str(self._key().get_base64())
-
-    def _key(self) -> paramiko.Ed25519Key:
-        return paramiko.Ed25519Key(filename=str(self.path))
+        return str(self.key.get_base64())
 
 
-def identity() -> Identity:
-    """The user's identity, made when it is first asked for."""
-    directory = places.cache_dir() / "identity"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / "id_ed25519"
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            key = Ed25519PrivateKey.generate().private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.OpenSSH,
-                serialization.NoEncryption(),
-            )
-            fresh = directory / "fresh"
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as sink:
-                sink.write(key)
-            fresh.rename(path)
-    return Identity(path)
+def new_identity() -> Identity:
+    """A fresh key."""
+    key = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return Identity(paramiko.Ed25519Key(file_obj=io.StringIO(key.decode())))
 
 
 class Session:
@@ -166,7 +148,7 @@ def connected(port: int, who: Identity, host_key: str, *, deadline: Deadline) ->
             if shown != base64.b64decode(host_key):
                 raise Lost("another machine than the guest answered: its host key differs")
             transport.auth_timeout = deadline.remaining_s
-            transport.auth_publickey("root", who._key())
+            transport.auth_publickey("root", who.key)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise Lost(str(error) or type(error).__name__) from error
         yield Session(transport)
@@ -175,7 +157,13 @@ def connected(port: int, who: Identity, host_key: str, *, deadline: Deadline) ->
 @contextlib.contextmanager
 def _closed_at(deadline: Deadline, channel: paramiko.Channel) -> Iterator[None]:
     """Close a channel at the deadline, for waits that take none themselves."""
-    timer = threading.Timer(deadline.remaining_s, channel.close)
+
+    def close() -> None:
+        # The connection may be gone by then, and whoever waits on it knows.
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+            channel.close()
+
+    timer = threading.Timer(deadline.remaining_s, close)
     timer.start()
     try:
         yield
@@ -221,9 +209,9 @@ def _collect(channel: paramiko.Channel, stdout: bytearray, stderr: bytearray, de
             while rest := channel.recv_stderr(_CHUNK):
                 stderr += rest
             return True
-        ready, _, _ = select.select([descriptor], [], [], deadline.remaining_s)
-        if not ready:
+        if deadline.passed:
             return False
+        select.select([descriptor], [], [], min(deadline.remaining_s, _LOOK_AGAIN_S))
 
 
 @contextlib.contextmanager
