@@ -94,6 +94,9 @@ class Archive:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             connection = self._open(path)
+        except sqlite3.OperationalError as error:
+            # The disk or another process is in the way: the index itself may be sound.
+            raise StoreError(f"{path}: {error}", hint="free some space, or set XDG_STATE_HOME") from None
         except sqlite3.DatabaseError:
             try:
                 for file in self.root.glob("index.sqlite*"):

@@ -23,10 +23,12 @@ from rich.table import Table
 
 from toolkit import archive, places, progress, saved
 from toolkit.deadline import Deadline
-from toolkit.errors import InputError, PagelessError, StoreError
+from toolkit.errors import HostError, InputError, PagelessError, StoreError
 from toolkit.kernel import arch as arches
 
 INTERRUPTED = 130
+# What the C library says of a full disk, and so every program that fails for it.
+_FULL = os.strerror(errno.ENOSPC)
 HOST_TROUBLE = 125
 
 stderr = Console(stderr=True)
@@ -55,14 +57,15 @@ def run_with(argv: Sequence[str]) -> int:
         _complain("interrupted", hint="what was finished is kept: pageless list runs")
         return INTERRUPTED
     except PagelessError as error:
-        _complain(error.message, detail=error.detail, hint=error.hint)
+        full = isinstance(error, HostError) and _FULL in error.message + error.detail
+        _complain(error.message, detail=error.detail, hint=_room() if full else error.hint)
         return error.exit_status
     except BrokenPipeError:
         # The reader of our output went away: nothing is wrong, and nothing can be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return HOST_TROUBLE
     except OSError as error:
-        hint = "free some space there" if error.errno == errno.ENOSPC else ""
+        hint = _room() if error.errno == errno.ENOSPC else ""
         _complain(f"{error.filename or 'the host'}: {error.strerror or error}", hint=hint)
         return HOST_TROUBLE
     except Exception as error:
@@ -82,6 +85,13 @@ def _complain(message: str, *, detail: str = "", hint: str = "") -> None:
         stderr.print(f"    {line}", **plain)  # type: ignore[arg-type]
     if hint:
         stderr.print(f"pageless: hint: {hint}", **plain)  # type: ignore[arg-type]
+
+
+def _room() -> str:
+    """A hint for a full disk: where we write, and what is free there."""
+    kept = {"XDG_CACHE_HOME": places.cache_dir(), "XDG_STATE_HOME": places.state_dir()}
+    free = {name: f"{path} ({places.free_mib(path)} MiB free now)" for name, path in kept.items()}
+    return f"free some space below {' and '.join(free.values())}, or set {' and '.join(free)} to larger disks"
 
 
 def _keep_traceback() -> str:
@@ -285,6 +295,7 @@ def apply(series: str, kernel: str, check: bool, output: Path | None, as_json: b
       pageless apply pageless-owner --kernel 6.1 --check
     """
     from toolkit import pipeline
+    from toolkit.kernel import series as serieses
 
     with _progress() as shown:
         tree = pipeline.patched(kernel, series, shown)
@@ -295,6 +306,8 @@ def apply(series: str, kernel: str, check: bool, output: Path | None, as_json: b
         _print_json(tree)
     else:
         stdout.print(f"{series} applies to Linux {tree.version}: tree {tree.tree_id}", highlight=False)
+        if remark := serieses.drift(tree, serieses.load(series)):
+            stdout.print(remark, highlight=False)
 
 
 @cli.command()

@@ -77,8 +77,7 @@ def _requirements() -> tuple[Finding, ...]:
 
 def _room() -> tuple[Finding, ...]:
     cache = places.cache_dir()
-    existing = next(path for path in (cache, *cache.parents) if path.exists())
-    free_mib = shutil.disk_usage(existing).free >> 20
+    free_mib = places.free_mib(cache)
     shm_mib = shutil.disk_usage("/dev/shm").free >> 20 if os.path.isdir("/dev/shm") else 0  # noqa: PTH112
     return (
         Finding("disk space", free_mib >= DISK_NEEDED_MIB, f"{free_mib} MiB free for {cache}"),

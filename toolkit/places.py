@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -26,6 +27,12 @@ def cache_dir() -> Path:
 def state_dir() -> Path:
     """What cannot: the runs."""
     return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def free_mib(path: Path) -> int:
+    """How many MiB are free where `path` is, or would be made."""
+    there = next(each for each in (path, *path.parents) if each.exists())
+    return shutil.disk_usage(there).free >> 20
 
 
 def _xdg(variable: str, fallback: str) -> Path:

@@ -264,13 +264,12 @@ def apply(tree: Tree, series: Series, *, progress: Progress) -> Tree:
     return dataclasses.replace(tree, version=version, commit=commit, tree_id=tree_id)
 
 
-def check(tree: Tree, series: Series) -> tuple[str, ...]:
-    """Whether the series applies to the tree (ApplyError if not); returns what is worth remarking."""
+def drift(tree: Tree, series: Series) -> str:
+    """What to remark of a tree that is not the one which the series was made for, or nothing."""
     port = series.kernels.get(tree.line)
-    apply(tree, series, progress=lambda _: None)
-    if port is not None and port.base != tree.version:
-        return (f"{series.name} was made for {port.base} and applies to {tree.version}",)
-    return ()
+    if port is None or port.base == tree.version:
+        return ""
+    return f"{series.name} was made for {port.base}"
 
 
 def parse(name: str, raw: bytes) -> Patch | None:
