@@ -486,15 +486,25 @@ def judge(run_id: str, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "junit", "kcidb", "ktap", "mail"]),
+    default="table",
+    show_default=True,
+    help="Print a run for another tool, or for a mailing list.",
+)
 @json_option
-def report(run_ids: tuple[str, ...], as_json: bool) -> int:
+def report(run_ids: tuple[str, ...], form: str, as_json: bool) -> int:
     """Show runs again, and write their HTML page and JUnit file anew.
 
     \b
     Example:
       pageless report last
+      pageless report last --format ktap
     """
     from toolkit import pipeline
+    from toolkit.report import junit, kcidb, ktap, mail
 
     kept = archive.Archive.default()
     worst = 0
@@ -505,7 +515,14 @@ def report(run_ids: tuple[str, ...], as_json: bool) -> int:
             )
         outcome = kept_run.outcome()
         pipeline.write_reports(kept_run, outcome)
-        _show(kept_run, outcome, as_json)
+        plan = kept_run.plan()
+        if form == "table":
+            _show(kept_run, outcome, as_json)
+        elif form == "junit":
+            click.echo(junit.xml(plan, outcome))
+        else:
+            text = {"kcidb": kcidb.text, "ktap": ktap.text, "mail": mail.text}[form](plan, outcome)
+            click.echo(text, nl=False)
         worst = max(worst, outcome.exit_status)
     return worst
 
