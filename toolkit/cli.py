@@ -197,7 +197,9 @@ def doctor(fix: bool, as_json: bool) -> int:
 
 
 @cli.command("list")
-@click.argument("what", type=click.Choice(["kernels", "series", "archs", "rigs", "workloads", "runs"]))
+@click.argument(
+    "what", type=click.Choice(["kernels", "series", "archs", "rigs", "workloads", "faults", "runs"])
+)
 @json_option
 def list_(what: str, as_json: bool) -> None:
     """List what is declared, or the runs that were kept.
@@ -220,11 +222,17 @@ def list_(what: str, as_json: bool) -> None:
 
 
 def _listed(what: str) -> list[dict[str, Any]]:
-    from toolkit.kernel import series, source
+    from toolkit.kernel import faults, series, source
     from toolkit.rig import machine
     from toolkit.workload import catalogue
 
     match what:
+        case "faults":
+            return [
+                {"name": f.name, "kernel": line, "history": f.history, "mark": f.mark, "title": f.title}
+                for line in faults.lines()
+                for f in (faults.load(line, name) for name in faults.names(line))
+            ]
         case "kernels":
             return [
                 {"name": s.name, "source": s.package or str(s.path), "suite": s.suite}
@@ -616,6 +624,108 @@ def sim(
             stdout.print(f"never done: {kinds}: this proves nothing, give more --ops", markup=False)
         stdout.print(done.status.value.upper())
     return done.status.exit_status
+
+
+@cli.command()
+@click.argument("names", metavar="FAULT...", nargs=-1)
+@kernel_option
+@click.option("--arch", "-a", help="An architecture.  [default: this host's, or ARCH]")
+@click.option("--workload", "-w", "workloads", multiple=True, default=["quick"], show_default=True,
+              help="Workloads or suites that look for them.")  # fmt: skip
+@click.option("--config", "-c", help="Fragments for all.  [default: what each fault says]")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the workloads.")
+@click.option("--sim/--no-sim", default=True, help="Begin with mm/zsmalloc.c in user space.")
+@click.option("--results", type=click.Path(path_type=Path, dir_okay=False),
+              help="Where findings are kept, and looked up.  [default: below $XDG_STATE_HOME]")  # fmt: skip
+@click.option("--again", multiple=True, type=click.Choice(["survived", "error", "killed", "same", "unbuilt"]),
+              help="Try those once more that ended so.  Repeatable.")  # fmt: skip
+@click.option("--show", is_flag=True, help="Only show what was found before.")
+@json_option
+def mutate(
+    names: tuple[str, ...],
+    kernel: str,
+    arch: str | None,
+    workloads: tuple[str, ...],
+    config: str | None,
+    seed: int,
+    sim: bool,
+    results: Path | None,
+    again: tuple[str, ...],
+    show: bool,
+    as_json: bool,
+) -> int:
+    """Plant each fault of the catalogue, build it, and see which check of which workload finds it.
+
+    What was found is kept: an interrupted campaign goes on where it was.
+
+    \b
+    Example:
+      pageless mutate --workload full free-uncounted spanning-write
+    """
+    from toolkit import campaign
+    from toolkit.kernel import faults
+    from toolkit.workload import catalogue
+
+    for wanted in workloads:
+        catalogue.select(wanted)
+    line = faults.line_of(kernel)
+    plan = campaign.Campaign(
+        kernel=kernel,
+        line=line,
+        arch=arches.load(arch or _default_archs()[0]).name,
+        workloads=workloads,
+        seed=seed,
+        config=config,
+        simulate=sim,
+        again=frozenset(map(campaign.Fate, again)),
+    )
+    chosen = campaign.selected(line, names)
+    path = results or places.state_dir() / f"faults-{line}.json"
+    if show:
+        found = campaign.known(plan, chosen, path)
+    else:
+        runs = archive.Archive(places.state_dir() / "mutants")
+        with _progress() as shown:
+            found = campaign.run(plan, chosen, path, runs, shown)
+    numbers = campaign.score(found.findings, lambda name: faults.load(line, name))
+    if as_json:
+        _print_json({"findings": found.findings, "score": numbers})
+    else:
+        table = Table("fault", "arch", "fate", "by", "check", "after", box=None)
+        for one in found.findings:
+            mark = faults.load(line, one.fault).mark
+            fate = f"{one.fate}, {mark}" if mark else one.fate
+            table.add_row(one.fault, one.arch, fate, one.killer, one.check, f"{one.machine_s:.0f} s")
+        stdout.print(table)
+        stdout.print(
+            f"killed {numbers.killed} of {numbers.of}"
+            f" ({numbers.sometimes} marked sometimes and {numbers.survived} others survived);"
+            f" {numbers.harmless} harmless, {numbers.false} false alarms",
+            highlight=False,
+        )
+    return campaign.status_of(numbers).exit_status
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@kernel_option
+@click.option("--number", type=click.IntRange(min=1), default=60, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the lot.")
+def draw(directory: Path, kernel: str, number: int, seed: int) -> None:
+    """Draw faults by lot: small wrong edits of zsmalloc, zram and migration, a patch each.
+
+    \b
+    Example:
+      pageless draw /tmp/faults --number 100 --seed 7
+    """
+    from toolkit import campaign
+
+    with _progress() as shown:
+        drawn = campaign.draw(kernel, number, seed, shown)
+    directory.mkdir(parents=True, exist_ok=True)
+    for mutant in drawn:
+        (directory / f"{mutant.name}.patch").write_text(mutant.patch(seed), encoding="utf-8")
+        stdout.print(mutant.name, highlight=False)
 
 
 @cli.group()

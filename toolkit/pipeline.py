@@ -219,6 +219,7 @@ def simulate(
     seed: int,
     deadline_s: float,
     progress: Progress,
+    shrink_s: float = 60.0,
 ) -> Simulated:
     """Compile a tree's mm/zsmalloc.c for user space and run it beside the model.
 
@@ -239,7 +240,9 @@ def simulate(
             read, page_size=page_size, chain_size=made.chain_size, cache=default_store(), deadline=deadline
         )
     with progress.step(f"{operations} operations, seed {seed}"):
-        simulation = sim.simulate(program, made, operations=operations, seed=seed, deadline=deadline)
+        simulation = sim.simulate(
+            program, made, operations=operations, seed=seed, deadline=deadline, shrink_s=shrink_s
+        )
     return Simulated(program.source_sha256, made, simulation)
 
 

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A campaign's book-keeping: who is counted, and what is tried again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from toolkit import campaign, saved
+from toolkit.campaign import Fate, Finding, Findings, score, status_of
+from toolkit.kernel import faults
+from toolkit.kernel.faults import Fault
+from toolkit.verdict import Status
+
+FAULT = faults.load("6.1", "free-panics")
+
+
+def finding(fate: Fate, name: str = FAULT.name, arch: str = "x86_64") -> Finding:
+    return Finding(name, FAULT.sha256, "6.1.192", arch, "base", 1, fate)
+
+
+def marked(mark: str) -> Fault:
+    return dataclasses.replace(FAULT, mark=mark)
+
+
+@pytest.mark.parametrize(
+    ("fate", "mark", "counted", "status"),
+    [
+        (Fate.KILLED, "", "killed", Status.PASS),
+        (Fate.SURVIVED, "", "survived", Status.FAIL),
+        (Fate.ERROR, "", "survived", Status.FAIL),
+        (Fate.SURVIVED, "sometimes", "sometimes", Status.PASS),
+        (Fate.KILLED, "sometimes", "killed", Status.PASS),
+        (Fate.SURVIVED, "equivalent", "harmless", Status.PASS),
+        (Fate.KILLED, "equivalent", "false", Status.FAIL),
+        (Fate.SAME, "", "harmless", Status.PASS),
+        (Fate.UNBUILT, "", "harmless", Status.PASS),
+    ],
+)
+def test_a_fate_counts_by_the_mark_of_its_fault(fate: Fate, mark: str, counted: str, status: Status) -> None:
+    numbers = score([finding(fate)], lambda _: marked(mark))
+    assert getattr(numbers, counted) == 1
+    assert numbers.of + numbers.harmless + numbers.false == 1
+    assert status_of(numbers) is status
+
+
+def test_a_campaign_that_tried_nothing_is_an_error() -> None:
+    assert status_of(score([], lambda _: FAULT)) is Status.ERROR
+
+
+def test_a_finding_is_of_the_fault_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "findings.json"
+    saved.write(path, Findings().with_(finding(Fate.SURVIVED)).with_(finding(Fate.KILLED)))
+    kept = campaign.load(path)
+    assert [f.fate for f in kept.findings] == [Fate.KILLED]
+    assert kept.of(FAULT, "x86_64") is not None
+    assert kept.of(FAULT, "arm64") is None
+    changed = dataclasses.replace(kept.findings[0], sha256="0")
+    assert Findings((changed,)).of(FAULT, "x86_64") is None
+
+
+def test_the_workloads_that_are_expected_to_find_it_run_first() -> None:
+    plan = campaign.Campaign("6.1", "6.1", "x86_64", ("smoke",))
+    expected = dataclasses.replace(FAULT, workloads=("zram-compact", "not-written-yet"))
+    assert plan.workloads_of(expected)[:2] == ("zram-compact", "fill")

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the suite notices of planted faults: each is built and run until a check fails.
+
+The cheapest comes first: the tree's mm/zsmalloc.c beside the model in user space, then the
+workload that its author expects to find it, then the rest of the suite.  What became of each
+is kept at once, so that a campaign that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from toolkit import pipeline, saved
+from toolkit.archive import Archive
+from toolkit.errors import BuildError, HostError
+from toolkit.kernel import faults, mutants, pageless, series
+from toolkit.kernel.faults import Fault
+from toolkit.kernel.mutants import Mutant
+from toolkit.pipeline import Target
+from toolkit.progress import Progress
+from toolkit.record import Cell, Record
+from toolkit.verdict import Status
+from toolkit.workload import catalogue
+
+SCHEMA = 1
+
+# What finds a fault before any kernel is built.
+SIM = "sim"
+SIM_OPERATIONS = 40_000
+_SIM_S = 300.0
+
+
+class Fate(StrEnum):
+    """What became of a fault."""
+
+    KILLED = "killed"
+    SURVIVED = "survived"
+    # The kernel that was built is the same to the byte.
+    SAME = "same"
+    # It does not compile: nothing that anybody could ship.
+    UNBUILT = "unbuilt"
+    # No workload failed, but some could not be judged.
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one fault on one architecture.
+
+    killer: SIM or a workload; check: the first decisive one, with its summary; machine_s:
+    the seconds that workloads (or the simulation) had run until then; build_s: the build's.
+    ran: what was run, in its order.
+    """
+
+    fault: str
+    sha256: str
+    version: str
+    arch: str
+    config: str
+    seed: int
+    fate: Fate
+    killer: str = ""
+    check: str = ""
+    summary: str = ""
+    machine_s: float = 0.0
+    build_s: float = 0.0
+    ran: tuple[str, ...] = ()
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a campaign found, in a file."""
+
+    findings: tuple[Finding, ...] = ()
+    schema: int = SCHEMA
+
+    def of(self, fault: Fault, arch: str) -> Finding | None:
+        """The finding on this fault as it is now, if there is one."""
+        for finding in self.findings:
+            if (finding.fault, finding.arch, finding.sha256) == (fault.name, arch, fault.sha256):
+                return finding
+        return None
+
+    def with_(self, new: Finding) -> Findings:
+        others = [f for f in self.findings if (f.fault, f.arch) != (new.fault, new.arch)]
+        return Findings(tuple(sorted([*others, new], key=lambda f: (f.fault, f.arch))))
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """How faults are looked for; `again` says which of those that were tried are tried once more."""
+
+    kernel: str
+    line: str
+    arch: str
+    workloads: tuple[str, ...]
+    seed: int = 1
+    config: str | None = None
+    simulate: bool = True
+    again: frozenset[Fate] = field(default_factory=frozenset)
+
+    def config_of(self, fault: Fault) -> str:
+        return self.config or fault.config
+
+    def workloads_of(self, fault: Fault) -> tuple[str, ...]:
+        """The workloads in the order of their running; the expected ones come first."""
+        known = catalogue.names()
+        expected = [name for name in fault.workloads if name in known]
+        names = (w.name for wanted in self.workloads for w in catalogue.select(wanted))
+        return tuple(dict.fromkeys([*expected, *names]))
+
+
+def selected(line: str, names: Sequence[str]) -> tuple[Fault, ...]:
+    """The faults of these names, or all."""
+    return tuple(faults.load(line, name) for name in names or faults.names(line))
+
+
+def load(path: Path) -> Findings:
+    """What was found before, nothing if the file is not there."""
+    return saved.read(Findings, path) if path.exists() else Findings()
+
+
+def run(
+    campaign: Campaign, wanted: Sequence[Fault], path: Path, archive: Archive, progress: Progress
+) -> Findings:
+    """Try each fault that was not tried yet, and keep what became of it in `path`.
+
+    Returns the findings on the faults wanted.
+    """
+    chosen = [f for f in wanted if not f.archs or campaign.arch in f.archs]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for fault in chosen:
+        before = load(path).of(fault, campaign.arch)
+        if before is None or before.fate in campaign.again:
+            finding = _try(campaign, fault, archive, progress)
+            saved.write(path, load(path).with_(finding))
+    return known(campaign, wanted, path)
+
+
+def known(campaign: Campaign, wanted: Sequence[Fault], path: Path) -> Findings:
+    """What is kept in `path` on these faults."""
+    kept = load(path)
+    chosen = [f for f in wanted if not f.archs or campaign.arch in f.archs]
+    found = (kept.of(fault, campaign.arch) for fault in chosen)
+    return Findings(tuple(finding for finding in found if finding is not None))
+
+
+@dataclass
+class _Clock:
+    """Adds up how long things took."""
+
+    spent_s: float = 0.0
+
+    @contextlib.contextmanager
+    def runs(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent_s += time.monotonic() - began
+
+
+def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress) -> Finding:
+    machine, building = _Clock(), _Clock()
+    config = campaign.config_of(fault)
+    ran: list[str] = []
+    version = ""
+
+    def end(fate: Fate, killer: str = "", check: str = "", summary: str = "") -> Finding:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return Finding(
+            fault.name, fault.sha256, version, campaign.arch, config, campaign.seed, fate, killer, check,
+            summary[:300], round(machine.spent_s, 1), round(building.spent_s, 1), tuple(ran), now,
+        )  # fmt: skip
+
+    target = Target(campaign.kernel, str(fault.path), campaign.arch, config)
+    tree = pipeline.patched(campaign.kernel, target.series, progress)
+    version = tree.version
+    if campaign.simulate and pageless.SOURCE in fault.files:
+        ran.append(SIM)
+        with machine.runs():
+            difference = _simulated(campaign, target, progress)
+        if difference:
+            return end(Fate.KILLED, SIM, SIM, difference)
+    try:
+        with building.runs():
+            _tree, kernel = pipeline.built(target, progress)
+    except BuildError as error:
+        return end(Fate.UNBUILT, summary=error.message)
+    _tree, stock = pipeline.built(Target(campaign.kernel, series.BASELINE, campaign.arch, config), progress)
+    if _digest(kernel.image) == _digest(stock.image):
+        return end(Fate.SAME, summary="the kernel is the same to the byte")
+    doubts = []
+    for name in campaign.workloads_of(fault):
+        cell = Cell(campaign.kernel, target.series, campaign.arch, config, name, campaign.seed, 0)
+        ran.append(name)
+        with machine.runs():
+            _run, outcome = pipeline.execute(
+                archive,
+                [cell],
+                argv=["pageless", "mutate", fault.name],
+                jobs=1,
+                clone=True,
+                progress=progress,
+            )
+        (record,) = outcome.cells
+        check, summary = _decisive(record)
+        if record.status in (Status.FAIL, Status.CRASH):
+            return end(Fate.KILLED, name, check, summary)
+        if record.status is Status.ERROR:
+            doubts.append(f"{name}: {check}: {summary}")
+    if doubts:
+        return end(Fate.ERROR, summary="; ".join(doubts))
+    return end(Fate.SURVIVED)
+
+
+def _simulated(campaign: Campaign, target: Target, progress: Progress) -> str:
+    """How the tree's zsmalloc and the model differ in user space, or nothing."""
+    page_size = 4096
+    try:
+        done = pipeline.simulate(
+            target.kernel, target.series, page_size=page_size, operations=SIM_OPERATIONS,
+            seed=campaign.seed, deadline_s=_SIM_S, progress=progress, shrink_s=0.0,
+        )  # fmt: skip
+    except HostError:
+        # It does not even compile; the kernel's build will say so.
+        return ""
+    return done.simulation.difference.what if done.simulation.difference is not None else ""
+
+
+def _decisive(record: Record) -> tuple[str, str]:
+    for check in record.verdict.decisive:
+        return check.name, check.summary
+    return "", ""
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+@dataclass(frozen=True)
+class Score:
+    """A campaign in numbers; a fault that nobody could find is `harmless`, and counts in no other.
+
+    sometimes: survivors that are marked so; false: equivalents that "were found".
+    """
+
+    killed: int
+    survived: int
+    sometimes: int
+    harmless: int
+    false: int
+
+    @property
+    def of(self) -> int:
+        return self.killed + self.survived + self.sometimes
+
+
+def score(findings: Sequence[Finding], load_fault: Callable[[str], Fault]) -> Score:
+    """Equivalent by its mark, or by the kernel's bytes, or not even a kernel: harmless."""
+    kinds: Counter[str] = Counter()
+    for finding in findings:
+        mark = load_fault(finding.fault).mark
+        if finding.fate is Fate.KILLED:
+            kinds["false" if mark == faults.EQUIVALENT else "killed"] += 1
+        elif mark == faults.EQUIVALENT or finding.fate in (Fate.SAME, Fate.UNBUILT):
+            kinds["harmless"] += 1
+        else:
+            kinds["sometimes" if mark == faults.SOMETIMES else "survived"] += 1
+    return Score(*(kinds[kind] for kind in ("killed", "survived", "sometimes", "harmless", "false")))
+
+
+def status_of(numbers: Score) -> Status:
+    """FAIL if a fault that must be found was not, or one that is none was; ERROR if none was tried."""
+    if numbers.survived or numbers.false:
+        return Status.FAIL
+    return Status.PASS if numbers.of + numbers.harmless else Status.ERROR
+
+
+def draw(kernel: str, number: int, seed: int, progress: Progress) -> tuple[Mutant, ...]:
+    """Mutants of a kernel's sources, by lot."""
+    tree = pipeline.fetch(kernel, progress)
+    candidates: list[Mutant] = []
+    for file in mutants.SOURCES:
+        with progress.step(f"mutate {file}"):
+            candidates += mutants.mutants(file, tree.repository.show(tree.commit, file) or "")
+    return mutants.draw(candidates, number, seed)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Planted faults: patches that make a kernel wrong on purpose, with what is known of them.
+
+A fault is one patch below patches/faults/LINE/.  Its message ends in lines "Key: value"::
+
+    History: 2023, a stale source after putback
+    Symptom: a corrupt list, on compaction
+    Workload: zram-compact
+    Config: kasan              what the symptom needs; base if not given
+    Arch: arm64                where it shows; everywhere if not given
+    Mark: sometimes            or equivalent: the kernel is as right as before
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit import places
+from toolkit.errors import DeclarationError, UnknownNameError
+from toolkit.kernel import series
+
+EQUIVALENT = "equivalent"
+SOMETIMES = "sometimes"
+
+_KEYS = ("History", "Symptom", "Workload", "Config", "Arch", "Mark", "Operator", "Function")
+_TRAILER = re.compile(r"([A-Z][a-z]+): (.+)")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault; `path` is a patch that series.load takes."""
+
+    name: str
+    path: Path
+    title: str
+    # Where it comes from: the year of a real bug, or how it was made.
+    history: str
+    # Of the files that the patch touches.
+    files: tuple[str, ...]
+    symptom: str = ""
+    # What should find it first.
+    workloads: tuple[str, ...] = ()
+    config: str = "base"
+    # Where it can be found; empty for everywhere.
+    archs: tuple[str, ...] = ()
+    # "", EQUIVALENT or SOMETIMES.
+    mark: str = ""
+    operator: str = ""
+    function: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """Of the diff alone, in hexadecimal: what is said about it may change."""
+        diff = self.path.read_bytes().partition(b"\n---\n")[2]
+        return hashlib.sha256(diff).hexdigest()
+
+
+def directory(line: str) -> Path:
+    """Where the faults for the release `line` ("6.1") live."""
+    return places.declared("patches") / "faults" / line
+
+
+def lines() -> tuple[str, ...]:
+    """The releases that there are faults for, sorted."""
+    return tuple(
+        sorted(path.name for path in (places.declared("patches") / "faults").iterdir() if path.is_dir())
+    )
+
+
+def line_of(kernel: str) -> str:
+    """The release whose faults fit a kernel's name; those of 6.1 for a tree, which may refuse them."""
+    return kernel if kernel in lines() else lines()[0]
+
+
+def names(line: str) -> tuple[str, ...]:
+    """The faults for a release, sorted."""
+    return tuple(sorted(path.stem for path in directory(line).glob("*.patch")))
+
+
+def load(line: str, name: str) -> Fault:
+    """The fault `name`, or UnknownNameError; one whose message is wrong is a DeclarationError."""
+    path = directory(line) / f"{name}.patch"
+    if not path.is_file():
+        raise UnknownNameError("fault", name, names(line))
+    return read(path)
+
+
+def read(path: Path) -> Fault:
+    """The fault in a patch, DeclarationError if its message does not tell what it must."""
+    (patch,) = series.load(str(path)).patches("")
+    told = _trailers(path, patch.message)
+    if "History" not in told:
+        raise DeclarationError(
+            path, "the message has no History: line", hint="how did this fault come about?"
+        )
+    mark = told.get("Mark", "")
+    if mark not in ("", EQUIVALENT, SOMETIMES):
+        raise DeclarationError(path, f"unknown mark {mark!r}", hint=f"known: {EQUIVALENT}, {SOMETIMES}")
+    return Fault(
+        name=path.stem,
+        path=path,
+        title=patch.subject,
+        history=told["History"],
+        files=patch.files,
+        symptom=told.get("Symptom", ""),
+        workloads=tuple(told.get("Workload", "").split()),
+        config=told.get("Config", "base"),
+        archs=tuple(told.get("Arch", "").split()),
+        mark=mark,
+        operator=told.get("Operator", ""),
+        function=told.get("Function", ""),
+    )
+
+
+def _trailers(path: Path, message: str) -> Mapping[str, str]:
+    """The "Key: value" lines of the message's last paragraph."""
+    told = {}
+    for line in message.strip().rpartition("\n\n")[2].splitlines():
+        found = _TRAILER.fullmatch(line)
+        if found is None:
+            raise DeclarationError(path, f"not a line 'Key: value': {line!r}")
+        if found[1] not in _KEYS:
+            raise DeclarationError(path, f"unknown key {found[1]!r}", hint=f"known: {', '.join(_KEYS)}")
+        told[found[1]] = found[2].strip()
+    return told
