@@ -12,12 +12,12 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from toolkit import places, store
+from toolkit import places, saved, store
 from toolkit.deadline import Deadline
 from toolkit.errors import BuildError, ConfigError, MissingToolError, ProgramError, StoreError
 from toolkit.kernel import git, kconfig
@@ -54,6 +54,10 @@ _COMPILER_ERROR = re.compile(
     r"|.*: (undefined reference to|multiple definition of) "  # the linker
     r"|ERROR: modpost: |error: |.*\bld(\.lld)?: error: )",
     re.IGNORECASE,
+)
+# Sources are called ".." from the build directory inside them.
+_DIAGNOSTIC = re.compile(
+    r"(?:\.\./|\./)*(?P<file>[\w./+-]+):\d+:(?:\d+:)? (?:fatal )?(?P<kind>warning|error): (?P<text>.*)$"
 )
 _MADE = re.compile(r"^  ([A-Z][A-Z0-9_]*)(?: \[M\])? +(\S+)")
 
@@ -171,6 +175,11 @@ def toolchain(arch: Arch) -> Toolchain:
     )
 
 
+def nm(arch: Arch) -> str:
+    """The program that lists the symbols of what was built for `arch`."""
+    return "llvm-nm" if os.environ.get("LLVM") else f"{_cross_compile(arch)}nm"
+
+
 def configure(
     tree: Tree, arch: Arch, wanted: kconfig.Kconfig, *, progress: Progress = lambda _: None
 ) -> Path:
@@ -216,16 +225,18 @@ def inputs(tree: Tree, arch: Arch, config: Path) -> BuildInputs:
     return BuildInputs(tree.tree_id, digest, arch.name, tools.identity, tools.flags)
 
 
-def build(tree: Tree, arch: Arch, config: Path, *, progress: Progress) -> BuiltKernel:
+def build(tree: Tree, arch: Arch, config: Path, *, progress: Progress, lane: str = "") -> BuiltKernel:
     """The kernel of a tree and a final .config, from the store or built.
 
-    BuildError holds the compiler's messages, and the path of make's whole output.
+    What one `lane` builds follows on what it built before, in a work tree of its own: so the steps
+    of a series cost what they change, whatever else is built meanwhile.  BuildError holds the
+    compiler's messages, and the path of make's whole output.
     """
     tools = toolchain(arch)
     what = inputs(tree, arch, config)
 
     def make(directory: Path) -> None:
-        with _work_tree(tree, arch, config.stem, progress) as work:
+        with _work_tree(tree, arch, config.stem, progress, lane) as work:
             work.use_config(config)
             targets = (*arch.make_targets, *(("modules",) if _has_modules(config) else ()))
             log = _compile(work, tools, targets, progress)
@@ -249,6 +260,63 @@ def build(tree: Tree, arch: Arch, config: Path, *, progress: Progress) -> BuiltK
             (directory / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
     return _built(store.default_store().publish("kernels", what.key, make))
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """What the compiler said of a line of `file` (a path in the tree): "warning" or "error", and why."""
+
+    file: str
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.kind}: {self.text}"
+
+
+def diagnostics(log: str) -> tuple[Diagnostic, ...]:
+    """The warnings and errors in make's output, without their line numbers, which every edit moves."""
+    found = (_DIAGNOSTIC.match(line) for line in log.splitlines())
+    return tuple(Diagnostic(m["file"], m["kind"], m["text"]) for m in found if m is not None)
+
+
+def examine(
+    tree: Tree, arch: Arch, config: Path, files: Sequence[str], *, progress: Progress, lane: str = ""
+) -> tuple[Diagnostic, ...]:
+    """What the compiler says with W=1 of C files of a tree, which need not be in the kernel.
+
+    From the store, or compiled.  A file that does not compile has an error.
+    """
+    key = hashlib.sha256("\0".join((inputs(tree, arch, config).key, *sorted(files))).encode()).hexdigest()
+    tools = toolchain(arch)
+    objects = [str(Path(file).with_suffix(".o")) for file in sorted(files)]
+
+    def make(directory: Path) -> None:
+        with _work_tree(tree, arch, config.stem, progress, lane) as work:
+            work.use_config(config)
+            # What only a cold build would say must not depend on what was built before.
+            for path in objects:
+                (work.build / path).unlink(missing_ok=True)
+            with contextlib.suppress(ProgramError):
+                work.make(tools, "W=1", "-k", *objects)
+            said = diagnostics(work.log.read_text(encoding="utf-8", errors="replace"))
+            absent = [path for path in objects if not (work.build / path).exists()]
+            if absent and not any(one.kind == "error" for one in said):
+                raise BuildError(f"make does not compile {', '.join(absent)}", detail=_end_of(work.log))
+            saved.write(directory / "diagnostics.json", _Examined(said))
+
+    path = store.default_store().publish("diagnostics", key, make) / "diagnostics.json"
+    return saved.read(_Examined, path).said
+
+
+@dataclass(frozen=True)
+class _Examined:
+    said: tuple[Diagnostic, ...]
+    schema: int = 1
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
 
 
 def preprocess(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Progress) -> str:
@@ -352,9 +420,9 @@ class _WorkTree:
 
 
 @contextlib.contextmanager
-def _work_tree(tree: Tree, arch: Arch, name: str, progress: Progress) -> Iterator[_WorkTree]:
-    """The work tree for a release, architecture and configuration, with `tree` checked out in it."""
-    place = f"{tree.line}-{arch.name}-{name}"
+def _work_tree(tree: Tree, arch: Arch, name: str, progress: Progress, lane: str = "") -> Iterator[_WorkTree]:
+    """The work tree for a release, architecture, configuration and lane, with `tree` checked out in it."""
+    place = "-".join(filter(None, (tree.line, arch.name, name, lane)))
     root = places.cache_dir() / "work" / place
     with store.exclusive(f"work-{place}"):
         with store.as_store_error(root):
