@@ -198,7 +198,8 @@ def doctor(fix: bool, as_json: bool) -> int:
 
 @cli.command("list")
 @click.argument(
-    "what", type=click.Choice(["kernels", "series", "archs", "rigs", "workloads", "faults", "runs"])
+    "what",
+    type=click.Choice(["kernels", "series", "archs", "rigs", "workloads", "faults", "plans", "runs"]),
 )
 @json_option
 def list_(what: str, as_json: bool) -> None:
@@ -222,6 +223,7 @@ def list_(what: str, as_json: bool) -> None:
 
 
 def _listed(what: str) -> list[dict[str, Any]]:
+    from toolkit import pipeline, plans
     from toolkit.kernel import faults, series, source
     from toolkit.rig import machine
     from toolkit.workload import catalogue
@@ -262,6 +264,11 @@ def _listed(what: str) -> list[dict[str, Any]]:
             return [
                 {"name": w.name, "suites": ",".join(sorted(w.suites)), "title": w.title}
                 for w in map(catalogue.load, catalogue.names())
+            ]
+        case "plans":
+            return [
+                {"name": one.name, "cells": len(pipeline.plan_of(one, _default_archs())), "title": one.title}
+                for one in map(plans.load, plans.names())
             ]
         case _:
             return [saved.to_plain(entry) for entry in archive.Archive.default().entries()]
@@ -473,6 +480,298 @@ def run(
 
 
 @cli.command()
+@click.argument("name", metavar="PLAN")
+@click.option(
+    "--arch", "-a", "archs", multiple=True, help="Where the plan names none.  [default: all, or ARCH]"
+)
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option("--dry-run", is_flag=True, help="Only list the cells.")
+@json_option
+def plan(name: str, archs: tuple[str, ...], jobs: int | None, dry_run: bool, as_json: bool) -> int:
+    """Run the cells of a plan: a name of configs/plans/, or a TOML file.
+
+    \b
+    Example:
+      pageless plan everywhere --arch arm64 --dry-run
+    """
+    from toolkit import pipeline, plans
+
+    cells = pipeline.plan_of(plans.load(name), archs or _default_archs())
+    if dry_run:
+        if as_json:
+            _print_json(cells)
+        else:
+            for cell in cells:
+                stdout.print(cell.label, highlight=False, soft_wrap=True)
+        return 0
+    return _execute(cells, jobs, as_json)
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@json_option
+def resume(run_id: str, jobs: int | None, as_json: bool) -> int:
+    """Go on with a run that was interrupted: the cells that have no record, or only trouble of the host.
+
+    \b
+    Example:
+      pageless resume last
+    """
+    kept_run = archive.Archive.default().find(run_id)
+    return _execute(kept_run.plan().cells, jobs, as_json, resumed=kept_run)
+
+
+def _execute(cells: Sequence[Any], jobs: int | None, as_json: bool, resumed: Any = None) -> int:
+    from toolkit import pipeline
+
+    with _progress() as shown:
+        kept_run, outcome = pipeline.execute(
+            archive.Archive.default(),
+            cells,
+            argv=["pageless", *sys.argv[1:]],
+            jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+            clone=True,
+            progress=shown,
+            resumed=resumed,
+        )
+    _show(kept_run, outcome, as_json)
+    return int(outcome.exit_status)
+
+
+@cli.command()
+@click.argument("name", metavar="SERIES")
+@kernel_option
+@click.option("--arch", "-a", "archs", multiple=True, help="Repeatable.  [default: all, or ARCH]")
+@config_option
+@click.option(
+    "--workload",
+    "-w",
+    "workloads",
+    multiple=True,
+    default=["smoke"],
+    show_default=True,
+    help="Workloads or suites.",
+)
+@click.option("--patches", metavar="FIRST-LAST", help="Only these, counted from 1.  [default: all]")
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Runs of every cell; from 2 on the noise of a metric is known.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of all that is random."
+)
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@json_option
+def patchcheck(
+    name: str,
+    kernel: str,
+    archs: tuple[str, ...],
+    config: str,
+    workloads: tuple[str, ...],
+    patches: str | None,
+    repeat: int,
+    seed: int,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Build, boot and exercise every patch of a series: which one breaks, grows or moves what.
+
+    A new compiler warning (W=1) fails only in a file that the patch touches.  A metric is said to
+    move where it leaves what the repeats of all steps differ by.
+
+    \b
+    Example:
+      pageless patchcheck pageless-owner --patches 7-11
+    """
+    from toolkit import patchcheck as patchchecks
+    from toolkit.patchcheck import text
+
+    kept = archive.Archive.default()
+    with _progress() as shown:
+        kept_run, outcome, found = patchchecks.check(
+            kept,
+            kernel=kernel,
+            name=name,
+            archs=archs or _default_archs(),
+            config=config,
+            workloads=workloads,
+            seed=seed,
+            repeat=repeat,
+            numbers=_numbers(patches),
+            argv=["pageless", *sys.argv[1:]],
+            jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+            progress=shown,
+        )
+    if as_json:
+        _print_json(found)
+        return found.status.exit_status
+    _show(kept_run, outcome, as_json=False)
+    for line in ("", *text.lines(found)):
+        stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+    stdout.print(f"{found.status.value.upper()}: {len(found.steps)} steps", highlight=False)
+    return found.status.exit_status
+
+
+bisect_options = [
+    arch_option,
+    config_option,
+    click.option(
+        "--workload",
+        "-w",
+        "workloads",
+        multiple=True,
+        default=["quick"],
+        show_default=True,
+        help="Workloads or suites.",
+    ),
+    click.option(
+        "--check",
+        "pattern",
+        default="",
+        metavar="GLOB",
+        help="What counts as bad, matched with 'check: summary' of each failed check; other failures "
+        "are foreign.  [default: what the first run that fails shows]",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the first run."
+    ),
+    click.option(
+        "--jobs", "-j", type=click.IntRange(min=1), default=1, show_default=True, help="Guests at a time."
+    ),
+]
+
+
+def _with_bisect_options(command: Any) -> Any:
+    for option in reversed(bisect_options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("target", metavar="SERIES|TREE@GOOD..BAD")
+@kernel_option
+@_with_bisect_options
+@click.option(
+    "--confidence", type=click.FloatRange(0.5, 0.9999), default=0.97, show_default=True, help="To stop at."
+)
+@click.option("--runs", "limit", type=click.IntRange(min=1), default=200, show_default=True, help="At most.")
+@json_option
+def bisect(
+    target: str,
+    kernel: str,
+    arch: str,
+    config: str,
+    workloads: tuple[str, ...],
+    pattern: str,
+    seed: int,
+    jobs: int,
+    confidence: float,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """Find the patch of a series, or the commit of a range, that brought a trouble.
+
+    Not every run has to show it: each run shifts what is believed of every step, and the next one
+    goes where it teaches most, until one step is the first bad one with --confidence.
+
+    \b
+    Example:
+      pageless bisect ~/linux@v6.1..topic --workload churn --check 'content/*'
+    """
+    from toolkit import bisection
+
+    with _progress() as shown:
+        steps = bisection.steps_of(target, kernel, shown)
+        found = bisection.bisect(
+            archive.Archive.default(),
+            steps,
+            arch=arch,
+            config=config,
+            workloads=workloads,
+            trouble=bisection.Trouble(pattern),
+            confidence=confidence,
+            limit=limit,
+            seed=seed,
+            jobs=jobs,
+            argv=["pageless", *sys.argv[1:]],
+            progress=shown,
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        plain: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+        for title, probability in found.suspects:
+            stdout.print(f"{probability:6.1%}  {title}", **plain)
+        stdout.print(f"{found.runs} runs, {found.rate:.0%} of those of a bad step show it", **plain)
+        for name, texts in (
+            ("shows as", found.signatures),
+            ("set apart", found.foreign),
+            ("cannot test", found.untestable),
+        ):
+            for text in texts:
+                stdout.print(f"{name}: {text}", **plain)
+    if not found.certain:
+        _complain(f"after {found.runs} runs no step is the first bad one with {confidence:.0%}")
+    return 0 if found.certain else HOST_TROUBLE
+
+
+@cli.command("bisect-step")
+@kernel_option
+@series_option
+@_with_bisect_options
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="That vote.")
+def bisect_step(
+    kernel: str,
+    series: str,
+    arch: str,
+    config: str,
+    workloads: tuple[str, ...],
+    pattern: str,
+    seed: int,
+    jobs: int,
+    runs: int,
+) -> int:
+    """Say good (0), bad (1) or cannot test (125) of one tree, for git bisect run.
+
+    \b
+    Example:
+      git bisect run pageless bisect-step --kernel . --workload churn --runs 8 --check 'content/*'
+    """
+    from toolkit import bisection
+
+    with _progress() as shown:
+        vote = bisection.vote(
+            archive.Archive.default(),
+            bisection.Step(kernel, series, kernel),
+            arch=arch,
+            config=config,
+            workloads=workloads,
+            trouble=bisection.Trouble(pattern),
+            runs=runs,
+            seed=seed,
+            jobs=jobs,
+            argv=["pageless", *sys.argv[1:]],
+            progress=shown,
+        )
+    stdout.print(vote.value)
+    return {"good": 0, "bad": 1}.get(vote.value, HOST_TROUBLE)
+
+
+def _numbers(text: str | None) -> tuple[int, int] | None:
+    """ "7-11" or "7"."""
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise InputError(f"{text!r} is no range of patches", hint="--patches 7-11, or --patches 7")
+    return int(first), int(last or first)
+
+
+@cli.command()
 @click.argument("run_id", metavar="RUN")
 @json_option
 def judge(run_id: str, as_json: bool) -> int:
@@ -533,6 +832,79 @@ def report(run_ids: tuple[str, ...], form: str, as_json: bool) -> int:
             click.echo(text, nl=False)
         worst = max(worst, outcome.exit_status)
     return worst
+
+
+@cli.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--metric", "pattern", default="", help="Only those that have this in their name.")
+@click.option(
+    "--alpha", type=click.FloatRange(0.001, 0.5), default=0.05, show_default=True, help="False discoveries."
+)
+@json_option
+def compare(a: str, b: str, pattern: str, alpha: float, as_json: bool) -> int:
+    """Say which metrics differ between two runs (RUN, or RUN:SERIES), seeds and repeats pooled.
+
+    Shifts are Hodges and Lehmann's, p is exact, and corrected for all metrics that were tested.
+    Groups of cells with fewer than 4 repeats on a side are not compared.
+
+    \b
+    Example:
+      pageless run --series none --series pageless-owner --workload fill --repeat 5
+      pageless compare last:none last:pageless-owner
+    """
+    from toolkit import comparison
+
+    kept = archive.Archive.default()
+    with _progress() as shown, shown.step(f"compare {a} with {b}"):
+        found = comparison.compare(
+            comparison.side(kept, a), comparison.side(kept, b), alpha=alpha, pattern=pattern
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        for one in found.shifts:
+            stdout.print(
+                f"{one.group} {one.metric}: {one.medians[0]:g} -> {one.medians[1]:g}, shift {one.shift:+g}"
+                f" ({one.low:+g} to {one.high:+g}), p {one.p:.2g}, q {one.q:.2g},"
+                f" repeats {one.repeats[0]} and {one.repeats[1]}",
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+        for group in found.too_few:
+            stdout.print(f"not enough runs: {group}", markup=False, highlight=False, soft_wrap=True)
+        stdout.print(
+            f"{len(found.shifts)} of {found.tested} metrics that vary differ;"
+            f" {found.unchanged} more are the same in every run",
+            highlight=False,
+        )
+    return 0 if found.tested or found.unchanged else HOST_TROUBLE
+
+
+@cli.command()
+@click.argument("metric")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="So many of the newest runs."
+)
+@json_option
+def history(metric: str, limit: int, as_json: bool) -> None:
+    """Follow one metric through the runs that were kept.
+
+    \b
+    Example:
+      pageless history vmstat/pgmigrate_success
+    """
+    from toolkit import comparison
+
+    with _progress() as shown, shown.step(f"look for {metric}"):
+        points = comparison.history(archive.Archive.default(), metric, limit=limit)
+    if as_json:
+        _print_json(points)
+        return
+    for one in points:
+        spread = f" ({one.low} to {one.high} in {one.repeats})" if one.repeats > 1 else ""
+        stdout.print(
+            f"{one.run}  {one.median:g}{spread}  {one.cell}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 @cli.group()

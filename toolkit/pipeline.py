@@ -40,6 +40,7 @@ from toolkit.kernel.build import BuiltKernel
 from toolkit.kernel.pageless import Touch
 from toolkit.kernel.source import Tree
 from toolkit.model.geometry import Geometry, geometry
+from toolkit.plans import Matrix
 from toolkit.progress import Progress, Say
 from toolkit.record import Built, Cell, Outcome, Record, Run, Sources, conclude
 from toolkit.report import html, junit
@@ -59,6 +60,12 @@ logger = logging.getLogger(__name__)
 
 # Fetching packages and compiling the guest's programs, the first time.
 IMAGE_S = 900.0
+
+# How cells ended that a resumed run tries again: the kernel had no chance.
+_TRY_AGAIN = (Ending.INTERRUPTED, Ending.UNBUILT, Ending.LOST)
+
+# The lane in which the kernels of a series' first patches are built, one after another.
+STEPS = "steps"
 
 # Machines say how long a boot takes on an idle host; this one may be busy.
 SLOW_HOST = 5.0
@@ -85,6 +92,24 @@ def plan(
         for one in dict.fromkeys(series)
         for name in names
         for turn in range(repeat)
+    )
+
+
+def plan_of(matrix: Matrix, archs: Sequence[str]) -> tuple[Cell, ...]:
+    """The cells of a declared plan, on `archs` where it leaves them open."""
+    return tuple(
+        cell
+        for config in matrix.configs
+        for seed in matrix.seeds
+        for cell in plan(
+            kernels=matrix.kernels,
+            series=matrix.series,
+            archs=matrix.archs or archs,
+            config=config,
+            workloads=matrix.workloads,
+            seed=seed,
+            repeat=matrix.repeat,
+        )
     )
 
 
@@ -133,10 +158,12 @@ def patched(kernel: str, name: str, progress: Progress) -> Tree:
 
 def build_target(target: Target, tree: Tree, say: Say) -> BuiltKernel:
     """The kernel of a target, from the store if it was ever built."""
-    return build.build(tree, arches.load(target.arch), _configured(target, tree, say), progress=say)
+    lane = STEPS if series.load(target.series).length is not None else ""
+    config = configured(target, tree, say)
+    return build.build(tree, arches.load(target.arch), config, progress=say, lane=lane)
 
 
-def _configured(target: Target, tree: Tree, say: Say) -> Path:
+def configured(target: Target, tree: Tree, say: Say) -> Path:
     """The final .config of a target."""
     arch = arches.load(target.arch)
     wanted = series.load(target.series)
@@ -170,7 +197,7 @@ def lint(target: Target, progress: Progress) -> tuple[Tree, tuple[Touch, ...]]:
 def _lint(target: Target, tree: Tree, variant: pageless.Variant, progress: Progress) -> tuple[Touch, ...]:
     arch = arches.load(target.arch)
     with progress.step(f"lint {target}") as say:
-        config = _configured(target, tree, say)
+        config = configured(target, tree, say)
         text = build.preprocess(tree, arch, config, pageless.SOURCE, progress=say)
         return pageless.lint(text, arch.triplet, variant)
 
@@ -430,12 +457,20 @@ class Prepared:
 
 
 def execute(
-    kept: Archive, cells: Sequence[Cell], *, argv: Sequence[str], jobs: int, clone: bool, progress: Progress
+    kept: Archive,
+    cells: Sequence[Cell],
+    *,
+    argv: Sequence[str],
+    jobs: int,
+    clone: bool,
+    progress: Progress,
+    resumed: Run | None = None,
 ) -> tuple[Run, Outcome]:
-    """Run every cell and keep what became of it.
+    """Run every cell, those that may take longest first, and keep what became of it.
 
     The user's input is checked for all cells before anything is built or kept; a
-    kernel that does not build, and a guest that dies, end their own cells only.
+    kernel that does not build, and a guest that dies, end their own cells only.  Of a
+    run that is `resumed`, what it has a record of is kept, but for trouble of the host.
     """
     workloads = {cell.workload: catalogue.load(cell.workload) for cell in cells}
     for workload in workloads.values():
@@ -444,8 +479,15 @@ def execute(
     for target in targets:
         target.check()
     trees = {target: patched(target.kernel, target.series, progress) for target in targets}
-    kept_run = kept.begin(argv, cells)
-    prepared = {target: _prepare(target, tree, progress) for target, tree in trees.items()}
+    kept_run = resumed or kept.begin(argv, cells)
+    records = {record.cell: record for record in kept_run.records() if record.ending not in _TRY_AGAIN}
+    left = sorted(
+        (cell for cell in cells if cell not in records), key=lambda cell: -workloads[cell.workload].deadline_s
+    )
+    wanted = set(map(Target.of, left))
+    prepared = {
+        target: _prepare(target, tree, progress) for target, tree in trees.items() if target in wanted
+    }
 
     found = (check for target, tree in trees.items() for check in _check_source(target, tree, progress))
     saved.write(kept_run.sources_file, Sources(tuple(found)))
@@ -453,18 +495,17 @@ def execute(
     def work(cell: Cell) -> Record:
         return _cell(kept_run, cell, workloads[cell.workload], prepared[Target.of(cell)], clone, progress)
 
-    records: list[Record] = []
     executor = concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="cell")
     try:
-        for record in executor.map(work, cells):
-            records.append(record)
+        for record in executor.map(work, left):
+            records[record.cell] = record
     except BaseException:
         # A guest runs inside its worker: end the guests, and the workers end themselves.
         run.end_all()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-    return kept_run, _conclude(kept, kept_run, records)
+    return kept_run, _conclude(kept, kept_run, [records[cell] for cell in cells])
 
 
 def _prepare(target: Target, tree: Tree, progress: Progress) -> Prepared:
@@ -481,6 +522,8 @@ def _cell(
 ) -> Record:
     """One cell from its guest to its record; trouble of the host is its own ending."""
     evidence = kept_run.evidence(cell)
+    # An interrupted run leaves a part of it.
+    shutil.rmtree(evidence.directory, ignore_errors=True)
     evidence.directory.mkdir(parents=True)
     durations: dict[str, float] = {}
     facts = _untouched(workload)

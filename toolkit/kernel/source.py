@@ -290,6 +290,34 @@ def _copy_missing(repository: git.Repository, user: Path, environment: dict[str,
         index.rename(repository.git_dir / "objects/pack" / index.name)
 
 
+def commits(user: Path, between: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A range GOOD..BAD of a git tree: the good commit, and each later one with its subject, in order.
+
+    Of merged branches only the merge is listed.
+    """
+    good, _, bad = between.partition("..")
+    if not (user / ".git").exists():
+        raise SourceError(f"{user} is no git tree: {between!r} means nothing there")
+    ids = []
+    for name in (good or "HEAD", bad or "HEAD"):
+        done = _user_git(
+            user, {}, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", ok=None
+        )
+        if done.status != 0:
+            raise SourceError(f"{user} has no commit {name!r}")
+        ids.append(done.stdout.strip())
+    listed = _user_git(
+        user, {}, "log", "--reverse", "--first-parent", "--format=%H %s", f"{ids[0]}..{ids[1]}"
+    ).stdout.splitlines()
+    if not listed:
+        raise SourceError(f"{user} has no commit in {between!r}", hint="the good end comes first: GOOD..BAD")
+    found = []
+    for line in listed:
+        commit, _, subject = line.partition(" ")
+        found.append((commit, f"{commit[:12]} {subject}"))
+    return ids[0], tuple(found)
+
+
 def _user_git(
     user: Path,
     environment: dict[str, str],
