@@ -130,6 +130,13 @@ config_option = click.option(
 )
 
 
+workers_option = click.option(
+    "--workers",
+    metavar="ADDRESS",
+    help="Of a Dask scheduler, whose workers with a qemu resource run the guests.",
+)
+
+
 def _default_archs() -> tuple[str, ...]:
     """The one ARCH names, else all that are declared, this host's first."""
     wanted = os.environ.get("ARCH", "")
@@ -485,9 +492,12 @@ def run(
     "--arch", "-a", "archs", multiple=True, help="Where the plan names none.  [default: all, or ARCH]"
 )
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@workers_option
 @click.option("--dry-run", is_flag=True, help="Only list the cells.")
 @json_option
-def plan(name: str, archs: tuple[str, ...], jobs: int | None, dry_run: bool, as_json: bool) -> int:
+def plan(
+    name: str, archs: tuple[str, ...], jobs: int | None, workers: str | None, dry_run: bool, as_json: bool
+) -> int:
     """Run the cells of a plan: a name of configs/plans/, or a TOML file.
 
     \b
@@ -504,14 +514,15 @@ def plan(name: str, archs: tuple[str, ...], jobs: int | None, dry_run: bool, as_
             for cell in cells:
                 stdout.print(cell.label, highlight=False, soft_wrap=True)
         return 0
-    return _execute(cells, jobs, as_json)
+    return _execute(cells, jobs, workers, as_json)
 
 
 @cli.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@workers_option
 @json_option
-def resume(run_id: str, jobs: int | None, as_json: bool) -> int:
+def resume(run_id: str, jobs: int | None, workers: str | None, as_json: bool) -> int:
     """Go on with a run that was interrupted: the cells that have no record, or only trouble of the host.
 
     \b
@@ -519,13 +530,18 @@ def resume(run_id: str, jobs: int | None, as_json: bool) -> int:
       pageless resume last
     """
     kept_run = archive.Archive.default().find(run_id)
-    return _execute(kept_run.plan().cells, jobs, as_json, resumed=kept_run)
+    return _execute(kept_run.plan().cells, jobs, workers, as_json, resumed=kept_run)
 
 
-def _execute(cells: Sequence[Any], jobs: int | None, as_json: bool, resumed: Any = None) -> int:
+def _execute(
+    cells: Sequence[Any], jobs: int | None, workers: str | None, as_json: bool, resumed: Any = None
+) -> int:
     from toolkit import pipeline
+    from toolkit.crew import Cluster
 
-    with _progress() as shown:
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(Cluster(workers)) if workers else None
+        shown = stack.enter_context(_progress())
         kept_run, outcome = pipeline.execute(
             archive.Archive.default(),
             cells,
@@ -534,6 +550,7 @@ def _execute(cells: Sequence[Any], jobs: int | None, as_json: bool, resumed: Any
             clone=True,
             progress=shown,
             resumed=resumed,
+            cluster=cluster,
         )
     _show(kept_run, outcome, as_json)
     return int(outcome.exit_status)

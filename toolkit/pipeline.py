@@ -7,20 +7,25 @@ import concurrent.futures
 import contextlib
 import datetime
 import functools
+import io
 import logging
 import random
 import re
 import shutil
+import tarfile
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from toolkit import judge, run, saved
 from toolkit.archive import Archive
 from toolkit.collect import ftrace, health, snapshot
 from toolkit.collect.samples import Sampler
+from toolkit.crew import Cluster
 from toolkit.deadline import Deadline
 from toolkit.errors import (
     BootError,
@@ -465,12 +470,14 @@ def execute(
     clone: bool,
     progress: Progress,
     resumed: Run | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[Run, Outcome]:
     """Run every cell, those that may take longest first, and keep what became of it.
 
     The user's input is checked for all cells before anything is built or kept; a
     kernel that does not build, and a guest that dies, end their own cells only.  Of a
     run that is `resumed`, what it has a record of is kept, but for trouble of the host.
+    Guests run in threads here, `jobs` at a time, or on the workers of a `cluster`.
     """
     workloads = {cell.workload: catalogue.load(cell.workload) for cell in cells}
     for workload in workloads.values():
@@ -495,6 +502,10 @@ def execute(
     def work(cell: Cell) -> Record:
         return _cell(kept_run, cell, workloads[cell.workload], prepared[Target.of(cell)], clone, progress)
 
+    if cluster is not None:
+        for record in _on_cluster(cluster, kept_run, left, workloads, prepared, clone, progress):
+            records[record.cell] = record
+        return kept_run, _conclude(kept, kept_run, [records[cell] for cell in cells])
     executor = concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="cell")
     try:
         for record in executor.map(work, left):
@@ -525,35 +536,124 @@ def _cell(
     # An interrupted run leaves a part of it.
     shutil.rmtree(evidence.directory, ignore_errors=True)
     evidence.directory.mkdir(parents=True)
-    durations: dict[str, float] = {}
-    facts = _untouched(workload)
     with progress.step(f"run {cell.label}") as say:
-        try:
-            if prepared.kernel is None:
-                assert prepared.trouble is not None
-                raise prepared.trouble
-            lacking = prepared.lacks(workload)
-            if lacking:
-                facts = replace(facts, ending=Ending.SKIPPED, trouble=f"the kernel has no {lacking}")
-            else:
-                arch = arches.load(cell.arch)
-                rig = machine.load(workload.machine)
-                began = time.monotonic()
-                with started(prepared.kernel, arch, rig, evidence.directory, clone=clone, say=say) as guest:
-                    durations["start"] = time.monotonic() - began
-                    facts = exercise(guest, workload, cell.seed, evidence, say)
-                    durations["exercise"] = time.monotonic() - began - durations["start"]
-        except BootError as error:
-            facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
-        except PagelessError as error:
-            facts = replace(facts, ending=Ending.UNBUILT, trouble=error.message, detail=error.detail)
+        lacking = prepared.lacks(workload)
+        if prepared.kernel is None:
+            assert prepared.trouble is not None
+            trouble = prepared.trouble
+            facts = replace(
+                _untouched(workload), ending=Ending.UNBUILT, trouble=trouble.message, detail=trouble.detail
+            )
+            durations: Mapping[str, float] = {}
+        elif lacking:
+            facts = replace(
+                _untouched(workload), ending=Ending.SKIPPED, trouble=f"the kernel has no {lacking}"
+            )
+            durations = {}
+        else:
+            facts, durations = _attempt(evidence, cell, workload, prepared.kernel, clone, say)
         if run.interrupted():
             # What ended the guest was us: that is no record of the cell.
             raise KeyboardInterrupt
-        facts = replace(facts, release=prepared.tree.version, chain_size=prepared.chain_size)
-        saved.write(evidence.facts_file, facts)
         say("judging")
-        return _judge(kept_run, cell, prepared.built, durations)
+        return _record(kept_run, cell, prepared, facts, durations)
+
+
+def _attempt(
+    evidence: Evidence, cell: Cell, workload: Workload, kernel: BuiltKernel, clone: bool, say: Say
+) -> tuple[Facts, Mapping[str, float]]:
+    """One guest that runs the workload of a cell: what became of it, and the seconds of each phase."""
+    durations: dict[str, float] = {}
+    facts = _untouched(workload)
+    try:
+        arch = arches.load(cell.arch)
+        rig = machine.load(workload.machine)
+        began = time.monotonic()
+        with started(kernel, arch, rig, evidence.directory, clone=clone, say=say) as guest:
+            durations["start"] = time.monotonic() - began
+            facts = exercise(guest, workload, cell.seed, evidence, say)
+            durations["exercise"] = time.monotonic() - began - durations["start"]
+    except BootError as error:
+        facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
+    except PagelessError as error:
+        facts = replace(facts, ending=Ending.UNBUILT, trouble=error.message, detail=error.detail)
+    return facts, durations
+
+
+def _record(
+    kept_run: Run, cell: Cell, prepared: Prepared, facts: Facts, durations: Mapping[str, float]
+) -> Record:
+    facts = replace(facts, release=prepared.tree.version, chain_size=prepared.chain_size)
+    saved.write(kept_run.evidence(cell).facts_file, facts)
+    return _judge(kept_run, cell, prepared.built, durations)
+
+
+def _on_cluster(
+    cluster: Cluster,
+    kept_run: Run,
+    cells: Sequence[Cell],
+    workloads: Mapping[str, Workload],
+    prepared: Mapping[Target, Prepared],
+    clone: bool,
+    progress: Progress,
+) -> Iterator[Record]:
+    """The records of cells whose guests run on workers; those that need no guest are done here."""
+    away: list[Cell] = []
+    lent: dict[str, Any] = {}
+    for cell in cells:
+        ready = prepared[Target.of(cell)]
+        if ready.kernel is None or ready.lacks(workloads[cell.workload]):
+            yield _cell(kept_run, cell, workloads[cell.workload], ready, clone, progress)
+            continue
+        away.append(cell)
+        if ready.kernel.key not in lent:
+            lent[ready.kernel.key] = cluster.lend(_packed(ready.kernel.directory))
+    orders = []
+    for cell in away:
+        kernel = prepared[Target.of(cell)].kernel
+        assert kernel is not None
+        orders.append((cell, clone, kernel.key, lent[kernel.key]))
+    with progress.step(f"run {len(away)} cells on {cluster.slots} slots of workers") as say:
+        for number, done in cluster.each(errand, orders):
+            cell = away[number]
+            say(cell.label)
+            directory = kept_run.evidence(cell).directory
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+            if isinstance(done, Exception):
+                trouble = f"the worker was lost, or failed: {type(done).__name__}: {done}"
+                facts = replace(_untouched(workloads[cell.workload]), ending=Ending.UNBUILT, trouble=trouble)
+                durations: Mapping[str, float] = {}
+            else:
+                facts, durations, evidence = done
+                _unpack(evidence, directory)
+            yield _record(kept_run, cell, prepared[Target.of(cell)], facts, durations)
+
+
+def errand(cell: Cell, clone: bool, key: str, kernel: bytes) -> tuple[Facts, Mapping[str, float], bytes]:
+    """What a worker does: one cell, on a kernel that it has or is given; its evidence goes back packed."""
+    default_store().publish("kernels", key, lambda directory: _unpack(kernel, directory))
+    found = build.find(key)
+    assert found is not None
+    with tempfile.TemporaryDirectory(prefix="pageless-errand-") as name:
+        evidence = Evidence(Path(name, "cell"))
+        evidence.directory.mkdir()
+        workload = catalogue.load(cell.workload)
+        facts, durations = _attempt(evidence, cell, workload, found, clone, lambda _: None)
+        return facts, durations, _packed(evidence.directory)
+
+
+def _packed(directory: Path) -> bytes:
+    """A directory's files as a compressed tar."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+        archive.add(directory, arcname=".")
+    return packed.getvalue()
+
+
+def _unpack(packed: bytes, directory: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(directory, filter="data")
 
 
 def _judge(kept_run: Run, cell: Cell, built: Built | None, durations: Mapping[str, float]) -> Record:

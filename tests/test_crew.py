@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Cells on workers without our disk: what they lack is lent to them, and their death costs a retry."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report import runs
+from tests.report.runs import FILL, GOOD
+from toolkit import pipeline, saved
+from toolkit.archive import Archive
+from toolkit.crew import SLOT, Cluster
+from toolkit.errors import HostError
+from toolkit.evidence import Ending, Evidence, Facts
+from toolkit.kernel.build import BuiltKernel
+from toolkit.record import Cell
+from toolkit.store import default_store
+from toolkit.workload import catalogue
+
+pytest.importorskip("distributed")
+TOP = Path(__file__).parents[1]
+
+
+@contextlib.contextmanager
+def _dask(*words: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli." + words[0], *words[1:]],
+        env={**os.environ, "PYTHONPATH": str(TOP), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A scheduler with two workers, a slot and a cache of its own each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = f"tcp://127.0.0.1:{port}"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            _dask("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        )
+        for number in (1, 2):
+            own = tmp_path_factory.mktemp(f"worker{number}")
+            stack.enter_context(
+                _dask(
+                    "dask_worker", where, "--nthreads", "1", "--resources", f"{SLOT}=1", "--no-dashboard",
+                    "--local-directory", str(own), XDG_CACHE_HOME=str(own / "cache"),
+                )
+            )  # fmt: skip
+        for _ in range(60):
+            with contextlib.suppress(HostError), Cluster(where) as cluster:
+                if cluster.slots == 2:
+                    break
+        yield where
+
+
+def _die_once(mark: str, number: int) -> int:
+    """The first to come kills its worker's process."""
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return number * 10
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def _fail(number: int) -> int:
+    raise ValueError(f"order {number}")
+
+
+def test_a_worker_that_dies_costs_its_order_a_retry(address: str, tmp_path: Path) -> None:
+    orders = [(str(tmp_path / "mark"), number) for number in range(6)]
+    with Cluster(address) as cluster:
+        done = dict(cluster.each(_die_once, orders))
+    assert done == {number: number * 10 for number in range(6)}
+    assert (tmp_path / "mark").exists()
+
+
+def test_what_an_order_raises_ends_that_order_only(address: str) -> None:
+    with Cluster(address) as cluster:
+        done = dict(cluster.each(_fail, [(1,), (2,)]))
+    assert [str(done[number]) for number in (0, 1)] == ["order 1", "order 2"]
+
+
+def test_what_is_lent_arrives_as_it_was(address: str) -> None:
+    with Cluster(address) as cluster:
+        lent = cluster.lend(b"kernel")
+        assert dict(cluster.each(len, [(lent,), (lent,)])) == {0: 6, 1: 6}
+
+
+def test_without_a_scheduler_the_hint_says_how_to_start_one() -> None:
+    with pytest.raises(HostError, match=r"no scheduler at tcp://127\.0\.0\.1:9"):
+        Cluster("tcp://127.0.0.1:9")
+
+
+def test_an_errand_brings_the_kernel_and_takes_back_the_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a worker with a store of its own: it lacks the kernel, and runs a guest that leaves files."""
+    kernel = tmp_path / "kernel"
+    kernel.mkdir()
+    (kernel / "vmlinux").write_bytes(b"ELF")
+    (kernel / "kernel.json").write_text('{"image": "vmlinux", "release": "6.1.192"}', encoding="utf-8")
+    packed = pipeline._packed(kernel)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    used: list[BuiltKernel] = []
+
+    def attempt(
+        evidence: Evidence, cell: Cell, workload: object, built: BuiltKernel, clone: bool, say: object
+    ) -> tuple[Facts, Mapping[str, float]]:
+        used.append(built)
+        evidence.console_log.write_text("Linux version", encoding="utf-8")
+        facts = Facts("fill", True, {}, "", 4096, None, Ending.FINISHED)
+        return facts, {"exercise": 1.0}
+
+    monkeypatch.setattr(pipeline, "_attempt", attempt)
+    facts, durations, evidence = pipeline.errand(FILL, True, "a" * 64, packed)
+    assert used[0].image.read_bytes() == b"ELF"
+    assert default_store().find("kernels", "a" * 64) == used[0].directory
+    back = tmp_path / "back"
+    back.mkdir()
+    pipeline._unpack(evidence, back)
+    assert Evidence(back).console() == "Linux version"
+    assert (facts.ending, durations) == (Ending.FINISHED, {"exercise": 1.0})
+
+
+class _FakeCluster:
+    """Runs every order here, but loses the second."""
+
+    slots = 1
+
+    def lend(self, data: bytes) -> bytes:
+        return data
+
+    def each(self, function: Any, orders: list[Any]) -> Iterator[tuple[int, Any]]:
+        for number, order in enumerate(orders):
+            yield number, RuntimeError("killed three times") if number == 1 else function(*order)
+
+
+class _Quiet:
+    def step(self, title: str) -> Any:
+        return contextlib.nullcontext(lambda text: None)
+
+
+def test_every_cell_has_a_record_and_a_lost_one_is_trouble_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = tuple(dataclasses.replace(FILL, repeat=number) for number in range(3))
+    kept_run = Archive(tmp_path).begin([], cells)
+    kernel = BuiltKernel(tmp_path, tmp_path / "vmlinux", "6.1.192", "k")
+    prepared = type("Prepared", (), {"kernel": kernel, "lacks": lambda self, workload: ""})()
+    facts = Facts("fill", True, {}, "", 4096, None, Ending.FINISHED)
+    monkeypatch.setattr(pipeline, "_packed", lambda directory: b"")
+    monkeypatch.setattr(pipeline, "_unpack", lambda packed, directory: None)
+    monkeypatch.setattr(pipeline, "errand", lambda *order: (facts, {}, b""))
+    monkeypatch.setattr(
+        pipeline,
+        "_record",
+        lambda run, cell, ready, facts, durations: runs.record(
+            cell, GOOD, ending=facts.ending, trouble=facts.trouble
+        ),
+    )
+    found = list(
+        pipeline._on_cluster(
+            _FakeCluster(),  # type: ignore[arg-type]
+            kept_run,
+            cells,
+            {"fill": catalogue.load("fill")},
+            {pipeline.Target.of(FILL): prepared},
+            True,
+            _Quiet(),
+        )
+    )
+    assert [record.cell for record in found] == list(cells)
+    assert [record.ending for record in found] == [Ending.FINISHED, Ending.UNBUILT, Ending.FINISHED]
+    assert "killed three times" in found[1].trouble
+    assert saved.to_plain(found[0])

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Workers beyond this machine: a cluster of Dask (dask.distributed), used as an Executor.
+
+A worker is started with a slot for each guest that it may run at a time::
+
+    dask worker tcp://SCHEDULER:8786 --nthreads 2 --resources "qemu=2"
+
+It needs this package and what a guest needs (pageless doctor), but no disk shared with us: what it
+lacks is lent to it once, and found in its own store from then on.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from toolkit.errors import HostError, MissingToolError
+
+T = TypeVar("T")
+
+# What a worker must have free to take an order.
+SLOT = "qemu"
+
+
+class Cluster:
+    """The workers of one scheduler, for as long as the context lasts."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            distributed: Any = importlib.import_module("distributed")
+        except ImportError:
+            raise MissingToolError(
+                "dask.distributed is not installed",
+                hint="pip install 'pageless[cluster]', or pip install distributed",
+            ) from None
+        try:
+            self._client = distributed.Client(address, timeout=30, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise HostError(f"no scheduler at {address}: {error}", hint="start one: dask scheduler") from None
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        self.slots = int(sum(worker["resources"].get(SLOT, 0) for worker in workers))
+        if not self.slots:
+            self._client.close()
+            raise HostError(
+                f"the scheduler at {address} has no worker with a slot for a guest",
+                hint=f'dask worker {address} --nthreads 1 --resources "{SLOT}=1"',
+            )
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def lend(self, data: bytes) -> Any:
+        """Something to give as an argument, which the function gets as these bytes; sent once a worker."""
+        return self._client.scatter(data, hash=True)
+
+    def each(
+        self, function: Callable[..., T], orders: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, T | Exception]]:
+        """`function(*order)` somewhere for each order: its number and what came of it, as they end.
+
+        An order whose worker dies is given to another one; one that outlives three is an exception.
+        """
+        executor = self._client.get_executor(pure=False, resources={SLOT: 1})
+        futures = {executor.submit(function, *order): number for number, order in enumerate(orders)}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                try:
+                    yield futures[future], future.result()
+                except Exception as error:
+                    yield futures[future], error
+        finally:
+            executor.shutdown(wait=False)
