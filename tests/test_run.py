@@ -217,6 +217,8 @@ def test_a_missing_tool_names_the_command_that_installs_it(
     [
         ("make", "make"),
         ("ld", "binutils"),
+        ("clang-14", "clang-14"),
+        ("ld.lld-14", "lld-14"),
         ("aarch64-linux-gnu-ld", "binutils-aarch64-linux-gnu"),
         ("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
     ],

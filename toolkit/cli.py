@@ -298,7 +298,9 @@ def fetch(kernel: str, as_json: bool) -> None:
     if as_json:
         _print_json(tree)
     else:
-        stdout.print(f"{tree.name}: Linux {tree.version}, tree {tree.tree_id}", highlight=False)
+        stdout.print(
+            f"{tree.name}: Linux {tree.version}, tree {tree.tree_id}", highlight=False, soft_wrap=True
+        )
 
 
 @cli.command()
@@ -327,7 +329,9 @@ def apply(series: str, kernel: str, check: bool, output: Path | None, as_json: b
     if as_json:
         _print_json(tree)
     else:
-        stdout.print(f"{series} applies to Linux {tree.version}: tree {tree.tree_id}", highlight=False)
+        stdout.print(
+            f"{series} applies to Linux {tree.version}: tree {tree.tree_id}", highlight=False, soft_wrap=True
+        )
         if remark := serieses.drift(tree, serieses.load(series)):
             stdout.print(remark, highlight=False)
 

@@ -58,11 +58,11 @@ class Completed:
 
 
 def package_of(tool: str) -> str:
-    """The Debian package that has a program."""
+    """The Debian package that has a program: LLVM's linker "ld.lld-14" is in "lld-14"."""
     cross = _CROSS_TOOL.fullmatch(tool)
     if cross is not None:
         return f"{_PACKAGES.get(cross[2], cross[2])}-{cross[1].replace('_', '-')}"
-    return _PACKAGES.get(tool, tool)
+    return _PACKAGES.get(tool, tool.removeprefix("ld."))
 
 
 def require(tool: str) -> str:
