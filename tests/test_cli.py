@@ -16,6 +16,7 @@ from toolkit import cli
 
 VERBS = [
     "apply",
+    "b4-check",
     "bisect",
     "bisect-step",
     "boot",

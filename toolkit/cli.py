@@ -855,6 +855,40 @@ def report(run_ids: tuple[str, ...], form: str, as_json: bool) -> int:
     return worst
 
 
+@cli.command("b4-check")
+@click.option("--kernel", "-k", default=".", show_default=True, help="A declared kernel, or a tree.")
+@click.option("--series", "-s", "name", help="The series.  [default: that of the mail on stdin, by b4]")
+@click.option("--arch", "-a", "archs", multiple=True, help="Repeatable.  [default: all, or ARCH]")
+@click.option("--workload", "-w", "workloads", multiple=True, help="Run these in guests, too: minutes.")
+@click.option("--ops", type=click.IntRange(min=1), default=50_000, show_default=True, help="In user space.")
+def b4_check(
+    kernel: str, name: str | None, archs: tuple[str, ...], workloads: tuple[str, ...], ops: int
+) -> int:
+    """Check a series that b4 has under review: a mail on stdin, JSON on stdout.
+
+    \b
+    Example (in the kernel's git tree):
+      git config b4.review-series-check-cmd 'pageless b4-check --workload smoke'
+    """
+    from toolkit import review
+
+    wanted = name or review.series_of(sys.stdin.buffer.read())
+    with _progress() as shown:
+        results = review.check(
+            archive.Archive.default(),
+            kernel=kernel,
+            series=wanted,
+            archs=archs or _default_archs(),
+            workloads=workloads,
+            operations=ops,
+            argv=["pageless", *sys.argv[1:]],
+            jobs=max(1, (os.cpu_count() or 1) // 2),
+            progress=shown,
+        )
+    _print_json(results)
+    return 1 if any(result.status == "fail" for result in results) else 0
+
+
 @cli.command()
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
