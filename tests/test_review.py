@@ -20,7 +20,6 @@ from toolkit.errors import ApplyError, InputError, MissingToolError, PagelessErr
 from toolkit.review import Result
 from toolkit.verdict import Status
 
-
 CALL = "from toolkit.cli import main; main()"
 
 
