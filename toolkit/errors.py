@@ -25,6 +25,7 @@
         ├── CaptureError         what a guest's file said is of no form we know
         ├── StoreError           the cache or the state cannot be written
         ├── TraceError           a trace that lost events, or cannot have happened
+        ├── UnreachedError       what a workload is there for never happened
         └── QemuError            QEMU died or refused its command line
 
 The exit status follows `git bisect run`: 1-124 blame the commit, 125 means
@@ -177,6 +178,10 @@ class StoreError(HostError):
 
 class TraceError(HostError):
     """A trace that lost events, or that tells what cannot have happened."""
+
+
+class UnreachedError(HostError):
+    """What a workload is there for never happened: it exercised nothing."""
 
 
 class QemuError(HostError):

@@ -12,6 +12,20 @@ from toolkit import declare, places
 
 
 @dataclass(frozen=True)
+class Registers:
+    """General registers by their number in gdb's description of the architecture, 8 bytes each."""
+
+    # The next instruction's address, and the stack pointer.
+    pc: int
+    sp: int
+    # A function's first arguments, and what it returns.
+    arguments: tuple[int, ...]
+    result: int
+    # Where a called function finds its return address; None if it is on top of the stack.
+    link: int | None = None
+
+
+@dataclass(frozen=True)
 class Arch:
     """How one architecture is built for and booted."""
 
@@ -47,6 +61,7 @@ class Arch:
     devices: Mapping[str, str]
     # The Debian package of `qemu`.
     qemu_package: str
+    registers: Registers
 
     @property
     def native(self) -> bool:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 import time
@@ -23,6 +24,7 @@ from toolkit.errors import BuildError, ConfigError, MissingToolError, ProgramErr
 from toolkit.kernel import git, kconfig
 from toolkit.kernel.arch import Arch
 from toolkit.kernel.source import Tree
+from toolkit.kernel.symbols import Compiled
 from toolkit.run import package_of, run
 
 Progress = Callable[[str], None]
@@ -327,6 +329,38 @@ def preprocess(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Pro
         target = str(Path(file).with_suffix(".i"))
         _compile(work, tools, (target,), progress)
         return (work.build / target).read_text(encoding="utf-8", errors="replace")
+
+
+def with_lines(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Progress) -> Compiled:
+    """A C file of a tree, and an object of it with the kernel's own code but line numbers too.
+
+    The compiler's debug options change no code, so that a kernel built without them need
+    not be built again to find a line of its source.
+    """
+    tools = toolchain(arch)
+    what = inputs(tree, arch, config)
+    kept = hashlib.sha256(f"{what.key} {file}".encode()).hexdigest()
+
+    def make(directory: Path) -> None:
+        with _work_tree(tree, arch, config.stem, progress) as work:
+            work.use_config(config)
+            target = Path(file).with_suffix(".i")
+            _compile(work, tools, (str(target),), progress)
+            # The command that preprocessed it has all the options that decide its code.
+            saved = (work.build / target.parent / f".{target.name}.cmd").read_text(encoding="utf-8")
+            words = shlex.split(saved.splitlines()[0].partition(" := ")[2])
+            options = [word for word in words[: words.index("-o")] if not word.startswith("-Wp,-MMD")]
+            options[options.index("-E")] = "-c"
+            run(
+                [*options, "-gdwarf-4", "-o", directory / "lines.o", words[-1]],
+                deadline=Deadline.after(_MAKE_LIMIT_S),
+                cwd=work.build,
+                env=_ccache_environment(work.source),
+            )
+            shutil.copyfile(work.source / file, directory / "source.c")
+
+    directory = store.default_store().publish("lines", kept, make)
+    return Compiled(directory / "source.c", directory / "lines.o")
 
 
 def find(key: str) -> BuiltKernel | None:
