@@ -51,8 +51,8 @@ class Monitor:
         except (ExecInterruptedError, StateError, QMPError, OSError, EOFError) as error:
             raise QemuError(f"QEMU was gone when asked for {command}: {error}") from error
 
-    def give(self, name: str, file: IO[bytes]) -> None:
-        """Give QEMU an open file, which its commands then know by `name`."""
+    def give(self, name: str, file: IO[bytes] | socket.socket) -> None:
+        """Give QEMU an open file or socket, which its commands then know by `name`."""
 
         async def send() -> None:
             self._client.send_fd_scm(file.fileno())
