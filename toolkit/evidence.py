@@ -36,6 +36,7 @@ class Ending(StrEnum):
     FAILED = "failed"  # a command in the guest failed, or the workload raised
     OOPS = "oops"  # panic, oops or reboot
     HUNG = "hung"
+    UNREACHED = "unreached"  # what the workload is there for never happened
     LOST = "lost"  # QEMU or the connection died, the kernel said nothing
     UNBUILT = "unbuilt"  # no kernel or no guest to run on
     INTERRUPTED = "interrupted"

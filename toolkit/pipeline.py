@@ -36,6 +36,7 @@ from toolkit.errors import (
     HostError,
     InputError,
     PagelessError,
+    UnreachedError,
 )
 from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts
 from toolkit.kernel import arch as arches
@@ -44,6 +45,7 @@ from toolkit.kernel.arch import Arch
 from toolkit.kernel.build import BuiltKernel
 from toolkit.kernel.pageless import Touch
 from toolkit.kernel.source import Tree
+from toolkit.kernel.symbols import Compiled, Symbols
 from toolkit.model.geometry import Geometry, geometry
 from toolkit.plans import Matrix
 from toolkit.progress import Progress, Say
@@ -175,6 +177,16 @@ def configured(target: Target, tree: Tree, say: Say) -> Path:
     extra = kconfig.parse("\n".join(wanted.config), f"series {wanted.name}")
     asked = kconfig.compose(target.config, arch, tree.release, extra)
     return build.configure(tree, arch, asked, progress=say)
+
+
+def symbols(target: Target, tree: Tree, kernel: BuiltKernel, say: Say) -> Symbols:
+    """Where the code of a target's kernel lies; a line of its source may take a compiler to find."""
+    arch = arches.load(target.arch)
+
+    def compiled(file: str) -> Compiled:
+        return build.with_lines(tree, arch, configured(target, tree, say), file, progress=say)
+
+    return Symbols(kernel.system_map, compiled)
 
 
 def built(target: Target, progress: Progress) -> tuple[Tree, BuiltKernel]:
@@ -326,6 +338,7 @@ class GuestBench:
     evidence: Evidence
     recorder: ftrace.Recorder
     say: Say
+    symbols: Symbols
     random: random.Random = field(init=False)
     checks: list[Check] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
@@ -355,7 +368,9 @@ class GuestBench:
         self.counters[counter] += amount
 
 
-def exercise(guest: QemuGuest, workload: Workload, seed: int, evidence: Evidence, say: Say) -> Facts:
+def exercise(
+    guest: QemuGuest, workload: Workload, seed: int, evidence: Evidence, symbols: Symbols, say: Say
+) -> Facts:
     """Run a workload, traced and sampled, between a baseline and an end checkpoint.
 
     Whatever the guest does, what became of it is told in the Facts, never raised;
@@ -363,7 +378,7 @@ def exercise(guest: QemuGuest, workload: Workload, seed: int, evidence: Evidence
     """
     deadline = Deadline.after(workload.deadline_s)
     recorder = ftrace.Recorder(evidence.trace)
-    bench = GuestBench(guest, seed, deadline, evidence, recorder, say)
+    bench = GuestBench(guest, seed, deadline, evidence, recorder, say, symbols)
     ending, trouble, detail = Ending.FINISHED, "", ""
     page_size = 0
     try:
@@ -380,6 +395,8 @@ def exercise(guest: QemuGuest, workload: Workload, seed: int, evidence: Evidence
         evidence.dmesg.write_bytes(guest.execute("dmesg", deadline=deadline).stdout)
         recorder.stop(guest, deadline)
         sampler.stop(guest, deadline, evidence.samples)
+    except UnreachedError as error:
+        ending, trouble, detail = Ending.UNREACHED, error.message, error.detail
     except CommandError as error:
         ending, trouble, detail = Ending.FAILED, error.message, error.detail
     except CrashError as error:
@@ -551,7 +568,8 @@ def _cell(
             )
             durations = {}
         else:
-            facts, durations = _attempt(evidence, cell, workload, prepared.kernel, clone, say)
+            known = symbols(Target.of(cell), prepared.tree, prepared.kernel, say)
+            facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
         if run.interrupted():
             # What ended the guest was us: that is no record of the cell.
             raise KeyboardInterrupt
@@ -560,7 +578,13 @@ def _cell(
 
 
 def _attempt(
-    evidence: Evidence, cell: Cell, workload: Workload, kernel: BuiltKernel, clone: bool, say: Say
+    evidence: Evidence,
+    cell: Cell,
+    workload: Workload,
+    kernel: BuiltKernel,
+    known: Symbols,
+    clone: bool,
+    say: Say,
 ) -> tuple[Facts, Mapping[str, float]]:
     """One guest that runs the workload of a cell: what became of it, and the seconds of each phase."""
     durations: dict[str, float] = {}
@@ -571,7 +595,7 @@ def _attempt(
         began = time.monotonic()
         with started(kernel, arch, rig, evidence.directory, clone=clone, say=say) as guest:
             durations["start"] = time.monotonic() - began
-            facts = exercise(guest, workload, cell.seed, evidence, say)
+            facts = exercise(guest, workload, cell.seed, evidence, known, say)
             durations["exercise"] = time.monotonic() - began - durations["start"]
     except BootError as error:
         facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
@@ -639,8 +663,13 @@ def errand(cell: Cell, clone: bool, key: str, kernel: bytes) -> tuple[Facts, Map
         evidence = Evidence(Path(name, "cell"))
         evidence.directory.mkdir()
         workload = catalogue.load(cell.workload)
-        facts, durations = _attempt(evidence, cell, workload, found, clone, lambda _: None)
+        known = Symbols(found.system_map, _elsewhere)
+        facts, durations = _attempt(evidence, cell, workload, found, known, clone, lambda _: None)
         return facts, durations, _packed(evidence.directory)
+
+
+def _elsewhere(file: str) -> Compiled:
+    raise HostError(f"a worker has no source to find a line of {file} in", hint="run this cell without it")
 
 
 def _packed(directory: Path) -> bytes:

@@ -24,7 +24,7 @@ from typing import Protocol
 from toolkit.deadline import Deadline
 from toolkit.rig.guest import Guest
 
-SUITES = ("smoke", "quick", "full", "soak")
+SUITES = ("smoke", "quick", "full", "soak", "races")
 
 
 class Bench(Protocol):

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two find the same page: one isolates it while the other has a reference and not yet the lock."""
+
+from toolkit.workload import Bench, race, workload
+from toolkit.workload.race import at
+
+
+@workload(
+    suites=["races"],
+    deadline_s=240,
+    single_threaded=False,
+    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    floors={"holds": 5, "zs_page_isolate": 1},
+)
+def exercise(bench: Bench) -> None:
+    """Isolate a page that another scanner is about to lock."""
+    locking = at("isolate_movable_page", file="mm/migrate.c", line="trylock")
+    with race.stage(bench) as stage, stage.disk("mixed") as disk:
+        disk.write()
+        pages = stage.page_array()
+        with stage.held(at("isolate_movable_page"), by=race.COMPACT) as late:
+            page = late.argument(0)
+            late.on_to(locking)
+            with stage.held(
+                at("zs_page_isolate"), by=race.soft_offline(pages.physical(page)), cpu=race.FREE
+            ) as early:
+                stage.must_be_the_same(page, early.argument(0))
+                early.on_to(at("migrate_pages"))
+                late.on_to(at("migrate_pages"))
+        stage.finish()
+        disk.verify("moved")
+        disk.check_sound()

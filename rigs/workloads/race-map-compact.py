@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An object is mapped by a reader: compaction of the pool leaves its zspage alone until it is unmapped."""
+
+from toolkit.workload import Bench, race, workload
+from toolkit.workload.race import at
+
+
+@workload(
+    suites=["races"],
+    deadline_s=240,
+    single_threaded=False,
+    needs=["ZRAM", "COMPACTION"],
+    floors={"holds": 2, "bytes_verified": 1, "waits": 1},
+)
+def exercise(bench: Bench) -> None:
+    """Read an object that compaction of the pool is about to move."""
+    with race.stage(bench) as stage, stage.alike(spanning=True) as alike:
+        with stage.held(at("zcomp_decompress"), by=alike.reads(0)):
+            with stage.held(at("zs_compact"), by=alike.compact, cpu=race.FREE) as mover:
+                mover.waits(at("queued_write_lock_slowpath"))
+            if not mover.reached:
+                # It did not wait, and whatever it freed is used again.
+                alike.refill()
+        stage.finish()
+        alike.check_read("mapped", alike.content[0])
+        alike.refill()
+        alike.verify()
+        bench.checkpoint("verified")

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An object is mapped by a writer: its page is not moved until it is unmapped.
+
+What is written to a page that was moved meanwhile is lost.
+"""
+
+from toolkit.workload import Bench, race, workload
+from toolkit.workload.race import at
+
+
+@workload(
+    suites=["races"],
+    deadline_s=240,
+    single_threaded=False,
+    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE"],
+    floors={"holds": 4, "bytes_verified": 1, "waits": 1},
+)
+def exercise(bench: Bench) -> None:
+    """Write an object whose page is about to be moved."""
+    with race.stage(bench) as stage, stage.alike(spanning=False) as alike:
+        alike.change(0)
+        with stage.held(at("zs_map_object"), by=alike.writes(0)) as writer:
+            page = writer.physical(writer.result())
+            with stage.held(at("zs_page_migrate"), by=race.soft_offline(page), cpu=race.FREE) as mover:
+                mover.waits(at("queued_write_lock_slowpath"))
+        stage.finish()
+        alike.refill(behind=0)
+        alike.verify()
+        bench.checkpoint("verified")

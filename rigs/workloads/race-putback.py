@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Moving a page fails: it goes back, and can be isolated again."""
+
+import errno
+
+from toolkit.workload import Bench, race, workload
+from toolkit.workload.race import at
+
+
+@workload(
+    suites=["races"],
+    deadline_s=240,
+    single_threaded=False,
+    needs=["ZRAM", "COMPACTION"],
+    floors={"holds": 2, "zs_page_putback": 1},
+)
+def exercise(bench: Bench) -> None:
+    """Put a page back that could not be moved, and find it again."""
+    with race.stage(bench) as stage, stage.disk("mixed") as disk:
+        disk.write()
+        with stage.held(at("zs_page_migrate"), by=race.COMPACT) as mover:
+            page = mover.argument(1)
+            mover.fail(errno.EBUSY)
+            mover.on_to(at("zs_page_putback"))
+            stage.must_be_the_same(page, mover.argument(0))
+        stage.finish()
+        seen = stage.isolated(race.COMPACT)
+        bench.check(
+            "again",
+            page in seen,
+            expected=f"the page at {page:#x} among those isolated",
+            seen=f"{len(seen)} others",
+            because="a page that was put back can be isolated again",
+        )
+        disk.verify("moved")
+        disk.check_sound()

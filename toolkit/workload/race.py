@@ -1,0 +1,555 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Choreographed races: hold one processor at an instruction, let the other do that, let go.
+
+::
+
+    with race.stage(bench) as stage, stage.disk("mixed") as disk:
+        with stage.held(at("zs_page_migrate"), by=race.COMPACT):
+            disk.discard()
+        stage.finish()
+        disk.verify()
+
+The kernel under test is not touched: QEMU's gdbstub stops the processors, and resumes only
+those that are not held.  One processor, HELD, runs nothing but what a race starts there; all
+else is moved to the other, FREE, which answers by ssh while the first is held.  A held
+processor serves no interrupt and ends no grace period of RCU, so a hold is short and the
+other side does nothing that waits for either.
+
+A place that was never reached is an UnreachedError: such a race exercised nothing.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol, runtime_checkable
+
+from toolkit.errors import HostError, UnreachedError
+from toolkit.kernel.symbols import Place, Symbols
+from toolkit.rig.gdb import Gone, Stub, attached
+from toolkit.rig.guest import Output
+from toolkit.rig.qemu_guest import QemuGuest
+from toolkit.workload import Bench, memory, zram
+from toolkit.workload.programs import page_bytes, run
+from toolkit.workload.zram import ZramDevice
+
+FREE, HELD = 0, 1
+
+# Isolates and moves every movable page that it finds, in the caller's own context.
+COMPACT = f"echo 1 >{memory.COMPACT}"
+
+
+def soft_offline(physical: int) -> str:
+    """The command that takes the page at a physical address out of use, which moves it and no other."""
+    return f"echo {physical:#x} >/sys/devices/system/memory/soft_offline_page"
+
+
+# How often to look whether a command has ended while its processor is waited for.
+_LOOK_S = 0.05
+# A place that a command comes to, it comes to within this on a busy host.
+_REACH_S = 60.0
+# The same while another is held: later, the kernel complains of a processor that stands still.
+_REACH_HOLDING_S = 15.0
+# A loop that waits for a lock has no more instructions than this, and no other loop of theirs
+# that a race steps through takes as many steps.
+_SPIN_INSTRUCTIONS = 12
+_SPIN_STEPS = 400
+_STEPS = 20_000
+
+# All tasks that can be moved, all interrupts and the work of unbound queues go to one processor.
+_CLEAR = f"""\
+mask={1 << FREE:x}
+for task in /proc/[0-9]*; do taskset -p $mask ${{task##*/}}; done >/dev/null 2>&1
+for file in /proc/irq/*/smp_affinity /proc/irq/default_smp_affinity \\
+            /sys/devices/virtual/workqueue/cpumask; do
+    [ ! -e $file ] || echo $mask >$file
+done 2>/dev/null
+true
+"""
+
+
+def at(function: str, offset: int = 0, *, file: str = "", line: str | tuple[str, ...] = ()) -> Place:
+    """A function's first instruction, or that many bytes further, or where a line of its source begins.
+
+    `line` is a part of the line's text, `file` the source it is in: at("isolate_movable_page",
+    file="mm/migrate.c", line="trylock_page(page)").  Of several texts, for kernels that differ,
+    the first that is there counts.
+    """
+    return Place(function, offset, file, (line,) if isinstance(line, str) else line)
+
+
+# Where a processor comes that has nothing left to do.
+IDLE = at("default_idle_call")
+
+
+@runtime_checkable
+class Choreographed(Protocol):
+    """What a race needs of a bench beyond what others do."""
+
+    @property
+    def guest(self) -> QemuGuest: ...
+    @property
+    def symbols(self) -> Symbols: ...
+
+
+@dataclass
+class Held:
+    """A processor that stands at a place, if it came there: see Stage.held."""
+
+    stage: Stage
+    cpu: int
+    command: concurrent.futures.Future[Output]
+    reached: bool = False
+
+    def on_to(self, place: Place) -> None:
+        """Let it go on to another place, and hold it there; UnreachedError if it never comes there."""
+        self.stage.arrive(self, place)
+        if not self.reached:
+            self.stage.never(self, place)
+
+    def until_idle(self) -> None:
+        """Let it go on until it has nothing left to do; it is not held then."""
+        self.on_to(IDLE)
+
+    def waits(self, place: Place) -> None:
+        """Let it go on, and hold it at a place that it comes to only if it has to wait.
+
+        `reached` tells, and the counter "waits".  If not, its command has come to its end.
+        """
+        self.stage.arrive(self, place)
+        self.stage.bench.count("waits", int(self.reached))
+
+    def argument(self, number: int) -> int:
+        """An argument, counted from 0, of the function at whose first instruction it stands."""
+        with self.stage.paused() as stub:
+            return stub.register(self.cpu, self.stage.registers.arguments[number])
+
+    def result(self) -> int:
+        """Let it go on from a function's first instruction to its return; returns what the function does."""
+        back = self._return_address()
+        self.stage.arrive_at(self, (back,))
+        if not self.reached:
+            raise UnreachedError("a function did not return")
+        with self.stage.paused() as stub:
+            return stub.register(self.cpu, self.stage.registers.result)
+
+    def physical(self, address: int) -> int:
+        """Where in the guest's memory a virtual address lies, as this processor sees it."""
+        told = str(
+            self.stage.guest.qmp.execute(
+                "human-monitor-command", command_line=f"gva2gpa {address:#x}", cpu_index=self.cpu
+            )
+        )
+        found = re.fullmatch(r"gpa: (0x[0-9a-f]+)\s*", told)
+        if found is None:
+            raise UnreachedError(f"nothing is mapped at {address:#x}: {told.strip()}")
+        return int(found[1], 16)
+
+    def let_go(self) -> None:
+        """Let it run on; what it was started with goes on."""
+        self.stage.let_go(self.cpu)
+
+    def fail(self, errno: int) -> None:
+        """Return -errno at once from the function at whose first instruction it stands."""
+        registers, cpu = self.stage.registers, self.cpu
+        back = self._return_address()
+        with self.stage.paused() as stub:
+            if registers.link is None:
+                stub.set_register(cpu, registers.sp, stub.register(cpu, registers.sp) + 8)
+            stub.set_register(cpu, registers.result, -errno)
+            stub.set_register(cpu, registers.pc, back)
+
+    def _return_address(self) -> int:
+        registers = self.stage.registers
+        with self.stage.paused() as stub:
+            if registers.link is not None:
+                return stub.register(self.cpu, registers.link)
+            top = stub.register(self.cpu, registers.sp)
+            return int.from_bytes(stub.memory(self.cpu, top, 8), "little")
+
+    def spins_before(self, place: Place) -> bool:
+        """Step on until it waits in a loop for what another holds (true), or reaches the place.
+
+        UnreachedError if it does neither within many steps.
+        """
+        ends = self.stage.symbols.addresses(place)
+        recent: list[int] = []
+        with self.stage.paused() as stub:
+            for _ in range(_STEPS):
+                stub.step(self.cpu)
+                pc = stub.register(self.cpu, self.stage.registers.pc)
+                if pc in ends:
+                    return False
+                recent = [*recent[1 - _SPIN_STEPS :], pc]
+                if len(recent) == _SPIN_STEPS and len(set(recent)) <= _SPIN_INSTRUCTIONS:
+                    return True
+        raise UnreachedError(f"a processor neither waited for a lock nor came to {place}")
+
+
+@dataclass(frozen=True)
+class PageArray:
+    """The kernel's array of struct pages: of one at `address` the page is at `physical`, in bytes."""
+
+    address: int
+    stride: int
+    frame: int
+    page: int
+
+    def physical(self, address: int) -> int:
+        """Where the page is that the struct page at that address describes."""
+        return self.frame + (address - self.address) // self.stride * self.page
+
+
+@dataclass
+class Stage:
+    """Two processors, one of which can be held: made by `stage`."""
+
+    bench: Bench
+    guest: QemuGuest
+    symbols: Symbols
+    stub: Stub
+    pool: concurrent.futures.ThreadPoolExecutor
+    commands: list[concurrent.futures.Future[Output]] = field(default_factory=list)
+    standing: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.registers = self.guest.arch.registers
+
+    @contextlib.contextmanager
+    def held(self, place: Place, *, by: str, cpu: int = HELD) -> Iterator[Held]:
+        """Start a command on a processor and hold that at the place it comes to, as long as the context.
+
+        UnreachedError if it never comes there.  `finish` waits for the command's end.
+        """
+        held = Held(self, cpu, concurrent.futures.Future())
+        try:
+            self.arrive(held, place, by)
+            if not held.reached:
+                self.never(held, place)
+            yield held
+        finally:
+            # QEMU may be gone: who waits for the command is told why.
+            with contextlib.suppress(Gone):
+                self.let_go(cpu)
+
+    def isolated(self, by: str) -> frozenset[int]:
+        """The addresses of the pages that a command isolates."""
+        seen: set[int] = set()
+        begin = at("zs_page_isolate")
+        addresses = self.symbols.addresses(begin)
+
+        def look(cpu: int) -> bool:
+            seen.add(self.stub.register(cpu, self.registers.arguments[0]))
+            return False
+
+        with self._watched(addresses):
+            command = self._begin(by, HELD)
+            self._wait(addresses, HELD, command, look)
+        return frozenset(seen)
+
+    def page_array(self) -> PageArray:
+        """Where the kernel keeps its page frames' descriptions, as it answers for two neighbours."""
+        size = page_bytes(self.guest)
+        table = self.guest.read("/proc/iomem").decode()
+        found = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", table, re.MULTILINE)
+        ranges = [(int(start, 16), int(end, 16)) for start, end in found]
+        largest = max(ranges, key=lambda one: one[1] - one[0])
+        frame = -(-largest[0] // size)
+        first, second = self._description(frame), self._description(frame + 1)
+        return PageArray(first, second - first, frame * size, size)
+
+    def _description(self, frame: int) -> int:
+        """The address of the struct page of a page frame, by its number."""
+        looks = f"dd if=/proc/kpageflags of=/dev/null bs=8 skip={frame} count=1 2>/dev/null"
+        with self.held(at("pfn_to_online_page"), by=looks) as reader:
+            self.must_be_the_same(frame, reader.argument(0))
+            found = reader.result()
+        self.finish()
+        return found
+
+    def must_be_the_same(self, one: int, other: int) -> None:
+        """Both mean the same page; UnreachedError if not, for then two did not meet."""
+        if one != other:
+            raise UnreachedError(f"another page was met: {other:#x}, not {one:#x}")
+
+    def never(self, held: Held, place: Place) -> NoReturn:
+        """UnreachedError, or why the command failed."""
+        if held.command.done():
+            held.command.result()
+        raise UnreachedError(f"no processor came to {place}")
+
+    def finish(self) -> None:
+        """Wait until all commands came to their end; CommandError if one failed."""
+        while self.commands:
+            self.commands[0].result()
+            self.commands.pop(0)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[Stub]:
+        """The stub, while no processor runs."""
+        if self.stub.running:
+            self.stub.interrupt()
+        yield self.stub
+        self._resume()
+
+    @contextlib.contextmanager
+    def disk(self, mix: str, slots: int = 256) -> Iterator[Disk]:
+        """A new zram disk with known content, removed at the end, when no page of it may be left."""
+        before = zram.nr_zspages(self.guest)
+        with zram.disk(self.guest, slots * page_bytes(self.guest)) as device:
+            disk = Disk(self.bench, device, slots, mix)
+            disk.create()
+            yield disk
+        zram.check_residue(self.bench, "removed", before)
+
+    @contextlib.contextmanager
+    def alike(self, *, spanning: bool, slots: int = 96) -> Iterator[Alike]:
+        """A new zram disk with pages that compress to one size, and so are of one class.
+
+        The objects are of a class whose zspages have several pages, with some that span two,
+        or of one where four fit into the one page.  Two of three are freed again: compaction
+        of the pool has to do with all zspages.
+        """
+        page = page_bytes(self.guest)
+        random = self.bench.random
+        # What does not compress; the compressor's own bytes and zsmalloc's come on top.
+        stored = page * 3 // 8 if spanning else page // 4 - page // 64
+        content = [random.randbytes(stored).ljust(page, b"\0") for _ in range(slots)]
+        before = zram.nr_zspages(self.guest)
+        with zram.disk(self.guest, slots * page) as device:
+            alike = Alike(self.bench, device, page, content)
+            self.guest.write(alike.file, b"".join(content))
+            alike.write(0, slots)
+            alike.thin_out()
+            yield alike
+        zram.check_residue(self.bench, "removed", before)
+
+    def let_go(self, cpu: int) -> None:
+        """Let a processor run on if it is held."""
+        if cpu in self.standing:
+            with self.paused():
+                self.standing.discard(cpu)
+
+    def arrive(self, held: Held, place: Place, command: str = "") -> None:
+        """Start `command`, if any, let the processor run, and hold it if it comes to the place."""
+        self.arrive_at(held, self.symbols.addresses(place), command)
+        if held.reached and place == IDLE:
+            self.let_go(held.cpu)
+
+    def arrive_at(self, held: Held, addresses: tuple[int, ...], command: str = "") -> None:
+        """The same for addresses."""
+        self.standing.discard(held.cpu)
+        with self._watched(addresses):
+            if command:
+                held.command = self._begin(command, held.cpu)
+            held.reached = self._wait(addresses, held.cpu, held.command)
+            if held.reached:
+                self.standing.add(held.cpu)
+                self.bench.count("holds", 1)
+
+    def _begin(self, command: str, cpu: int) -> concurrent.futures.Future[Output]:
+        pinned = f"taskset {1 << cpu:x} sh -c {shlex.quote(command)}"
+        begun = self.pool.submit(self.guest.execute, pinned, deadline=self.bench.deadline)
+        self.commands.append(begun)
+        return begun
+
+    def _resume(self) -> None:
+        running = [cpu for cpu in range(self.guest.machine.cpus) if cpu not in self.standing]
+        if running:
+            self.stub.resume(running)
+
+    @contextlib.contextmanager
+    def _watched(self, addresses: tuple[int, ...]) -> Iterator[None]:
+        """Breakpoints at these addresses, as long as the context."""
+        with self.paused():
+            for address in addresses:
+                self.stub.insert(address)
+        yield
+        with self.paused():
+            for address in addresses:
+                self.stub.remove(address)
+
+    def _wait(
+        self,
+        addresses: tuple[int, ...],
+        cpu: int,
+        command: concurrent.futures.Future[Output],
+        accept: Callable[[int], bool] = lambda _: True,
+    ) -> bool:
+        """Whether the processor came to one of the addresses before the command or the time ended.
+
+        All processors stand still then.
+        """
+        deadline = self.bench.deadline.at_most(_REACH_HOLDING_S if self.standing else _REACH_S)
+        while not deadline.passed:
+            stop = self.stub.wait_stop(deadline.at_most(_LOOK_S))
+            if stop is None:
+                if command.done():
+                    return False
+                continue
+            there = stop.cpu == cpu and self.stub.register(cpu, self.registers.pc) in addresses
+            if there and accept(cpu):
+                return True
+            if stop.at_breakpoint:
+                # It is to go on, but not to stop at once at the breakpoint that it stands at.
+                self.stub.step(stop.cpu)
+            self._resume()
+        return False
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A zram disk whose content is known, each slot a page of it."""
+
+    bench: Bench
+    device: ZramDevice
+    slots: int
+    mix: str
+
+    def command(self, verb: str, options: str = "") -> str:
+        """The program that does that to the disk, for a race to start."""
+        return f"zblk {verb} --device={self.device.device} --state=/tmp/{self.device.name}.state {options}"
+
+    @property
+    def reset(self) -> str:
+        """The command that destroys its pool with all that is in it, for a race to start."""
+        return f"echo 1 >{self.device.sysfs}/reset"
+
+    def create(self) -> None:
+        run(self.bench, "created", self.command("create", f"--slots={self.slots} --seed={self.bench.seed}"))
+
+    def start_again(self) -> None:
+        """A new pool for the disk that was reset, which holds nothing yet."""
+        self.device.initialise(self.slots * page_bytes(self.bench.guest))
+        self.create()
+
+    def write(self, options: str = "") -> None:
+        run(self.bench, "written", self.command("write", f"--mix={self.mix} {options}"))
+
+    def verify(self, label: str = "verified") -> None:
+        run(self.bench, label, self.command("verify"))
+
+    def check_sound(self) -> None:
+        """After a race: nothing is held if all was freed, and the pages that it freed are good to use.
+
+        A page that was freed in a bad state is found when it leaves its processor's list, or
+        is given to somebody: so all lists are emptied, and the disk is filled and moved again.
+        """
+        guest = self.bench.guest
+        guest.write(memory.COMPACT, "1")
+        self.write()
+        guest.write(memory.COMPACT, "1")
+        self.verify()
+        self.bench.checkpoint("sound")
+
+    def discard(self, options: str = "") -> None:
+        """Free what the slots hold, and so all zspages if it is all slots."""
+        run(self.bench, "discarded", self.command("discard", options))
+
+
+@dataclass
+class Alike:
+    """A zram disk whose pages, of which every third is kept, compress to one size."""
+
+    bench: Bench
+    device: ZramDevice
+    page: int
+    content: list[bytes]
+
+    file = "/tmp/alike"
+    seen = "/tmp/alike.seen"
+
+    @property
+    def compact(self) -> str:
+        """The command that compacts its pool, for a race to start."""
+        return f"echo 1 >{self.device.sysfs}/compact"
+
+    def writes(self, slot: int, count: int = 1) -> str:
+        """The command that writes slots with their content."""
+        return (
+            f"dd if={self.file} of={self.device.device} bs={self.page} oflag=direct conv=notrunc"
+            f" skip={slot} seek={slot} count={count} 2>/dev/null"
+        )
+
+    def reads(self, slot: int) -> str:
+        """The command that reads a slot, for `check_read` to look at."""
+        return (
+            f"dd if={self.device.device} of={self.seen} bs={self.page} iflag=direct"
+            f" skip={slot} count=1 2>/dev/null"
+        )
+
+    def write(self, slot: int, count: int = 1) -> None:
+        self.bench.guest.execute(self.writes(slot, count), deadline=self.bench.deadline)
+
+    def change(self, slot: int) -> bytes:
+        """Give a slot another content, to be written yet; returns what it has now."""
+        before = self.content[slot]
+        # Other bytes that compress to as many.
+        self.content[slot] = bytes(byte ^ 0x55 if byte else 0 for byte in before)
+        self.bench.guest.write(self.file, b"".join(self.content))
+        return before
+
+    def thin_out(self) -> None:
+        """Free two of three slots."""
+        discards = (
+            f"blkdiscard -o {slot * self.page} -l {self.page} {self.device.device}"
+            for slot in range(len(self.content))
+            if slot % 3
+        )
+        self.bench.guest.execute("\n".join(discards), deadline=self.bench.deadline)
+
+    def refill(self, behind: int = -1) -> None:
+        """Write all slots, or those behind one, so that pages which became free are used again."""
+        self.write(behind + 1, len(self.content) - behind - 1)
+
+    def check_read(self, label: str, expected: bytes) -> None:
+        """What the command of `reads` saw."""
+        seen = self.bench.guest.read(self.seen)
+        self._check(label, expected, seen)
+
+    def verify(self) -> None:
+        """All of it, after it was refilled."""
+        command = f"dd if={self.device.device} bs={self.page} iflag=direct 2>/dev/null"
+        seen = self.bench.guest.execute(command, deadline=self.bench.deadline).stdout
+        self._check("all", b"".join(self.content), seen)
+
+    def _check(self, label: str, expected: bytes, seen: bytes) -> None:
+        wrong = [at for at, (one, other) in enumerate(zip(expected, seen, strict=False)) if one != other]
+        same = expected == seen
+        self.bench.count("bytes_verified", len(seen))
+        self.bench.check(
+            f"content/{label}",
+            same,
+            expected=f"{len(expected)} bytes as they were written",
+            seen="the same" if same else f"{len(seen)} bytes, {len(wrong)} of them wrong",
+            because="what is stored comes back unchanged",
+        )
+
+
+@contextlib.contextmanager
+def stage(bench: Bench) -> Iterator[Stage]:
+    """The guest of a bench with all that runs moved to one processor, so that the other can be held."""
+    if not isinstance(bench, Choreographed):
+        raise HostError("only a guest in QEMU can be held")
+    if bench.guest.machine.cpus != 2:
+        raise HostError(f"a race takes two processors, the machine has {bench.guest.machine.cpus}")
+    bench.guest.execute(_CLEAR, deadline=bench.deadline)
+    memory.keep_quiet(bench.guest)
+    with contextlib.ExitStack() as stack:
+        pool = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="race")
+        stack.callback(pool.shutdown, wait=True)
+        stub = stack.enter_context(attached(bench.guest.qmp))
+        made = Stage(bench, bench.guest, bench.symbols, stub, pool)
+        with made.paused():
+            pass
+        try:
+            yield made
+            made.finish()
+        except Gone:
+            # The guest died while somebody was held: the command that it ran knows of what.
+            made.finish()
+            raise
