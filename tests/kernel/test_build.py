@@ -30,7 +30,8 @@ modules: $(O)/vmlinux
 $(O)/%.o: %.c $(O)/.config
 	@mkdir -p $(@D)
 	@echo "  CC      $*.o"
-	@$(CC) $(KCFLAGS) -c -o $@ $<
+	@$(CC) $(KCFLAGS) $(if $(W),-Wall) -c -o $@ $<
+mm/zsmalloc.o: $(O)/mm/zsmalloc.o ;
 $(O)/vmlinux: $(O)/init/main.o $(O)/mm/zsmalloc.o
 	@echo "  LD      vmlinux"
 	@cat $^ > $@
@@ -176,6 +177,38 @@ def test_a_compilers_error_is_the_message_and_the_log_is_kept(
     assert not list((cache / "store/kernels").glob("[!.]*"))
     # Mended, it builds.
     assert _make(fake, fake_arch)[0].release == "6.1.192"
+
+
+def test_what_the_compiler_says_of_a_file_is_kept_and_told_without_its_line(
+    plain: Path, fake: Tree, fake_arch: Arch
+) -> None:
+    config = build.configure(fake, fake_arch, _wanted())
+
+    def said(tree: Tree) -> list[str]:
+        told: list[str] = []
+        found = build.examine(tree, fake_arch, config, ["mm/zsmalloc.c"], progress=told.append, lane="steps")
+        assert build.examine(tree, fake_arch, config, ["mm/zsmalloc.c"], progress=lambda _: None) == found
+        assert told == [f"checking out Linux {tree.version}"]
+        return [f"{one.file} {one.kind} {one.text.split('[')[-1]}" for one in found]
+
+    assert said(fake) == []
+    (plain / "mm/zsmalloc.c").write_text("static int unused;\n", encoding="utf-8")
+    assert said(_fetch(plain)) == ["mm/zsmalloc.c warning -Wunused-variable]"]
+    (plain / "mm/zsmalloc.c").write_text("int broken\n", encoding="utf-8")
+    (broken,) = said(_fetch(plain))
+    assert broken.startswith("mm/zsmalloc.c error expected ")
+
+
+def test_a_lane_has_a_work_tree_of_its_own(fake: Tree, fake_arch: Arch, cache: Path, plain: Path) -> None:
+    _make(fake, fake_arch)
+    (plain / "init/main.c").write_text("int main(void) { return 1; }\n", encoding="utf-8")
+    changed = _fetch(plain)
+    config = build.configure(changed, fake_arch, _wanted())
+    kernel = build.build(changed, fake_arch, config, progress=lambda _: None, lane="steps")
+    assert sorted(_compiled(kernel)) == ["init/main.o", "mm/zsmalloc.o"]
+    assert {path.name for path in (cache / "work").glob("6.1-*")} == {
+        f"6.1-{fake_arch.name}-base", f"6.1-{fake_arch.name}-base-steps",
+    }  # fmt: skip
 
 
 def test_a_disk_that_fills_up_while_building_blames_no_kernel(

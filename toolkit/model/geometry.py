@@ -13,19 +13,29 @@ from toolkit.errors import InputError
 # Every stored object is preceded by its handle (mm/zsmalloc.c, ZS_HANDLE_SIZE on 64 bits),
 # except in a huge class, where the page itself keeps it.
 HANDLE_SIZE = 8
-# ZS_MIN_ALLOC_SIZE. The other operand of its MAX() is 0 wherever the object index
-# has room for the chain, which is so on x86_64 and arm64 at every page size.
+# ZS_MIN_ALLOC_SIZE. The other operand of its MAX() is smaller wherever the object index has room
+# for the chain, which is so on x86_64 and arm64 at every page size; in 7.3.4 too, where the class
+# takes 9 of the index's bits (with 52 bits of physical addresses 15 are left at 4K, 19 at 64K).
 _MIN_SIZE = 32
 _CLASS_BITS = 8
 
 
 class Rules(Enum):
-    """Which generation of rules a release follows; read from 6.1.192, 6.12.117 and 7.2.13.
+    """Which generation of rules a release follows; read from 6.1.192, 6.12.117, 7.2.13 and 7.3.4.
 
     SEARCH_BY_QUARTER (6.1): chains of at most 4 pages chosen by used percentage;
     groups empty, almost empty (up to three quarters), almost full, full.
     SEARCH_BY_TENTH (6.12 and later): chains of CONFIG_ZSMALLOC_CHAIN_SIZE chosen by
     waste; twelve groups.
+
+    From 6.12.117 to 7.3.4 mm/zsmalloc.c came to struct zpdesc, to reading and writing instead
+    of mapping, and to objects that name their class, so that zs_free() takes no lock of the pool;
+    but the functions that decide by these rules (get_fullness_group(), insert_zspage(),
+    find_get_zspage(), migrate_zspage(), isolate_src_zspage(), isolate_dst_zspage(),
+    calculate_zspage_chain_size()) differ in nothing but the type of a page.  Two things of 7.3.4
+    show only under concurrency, within the bounds: __zs_compact() leaves a class when an
+    object of its source is being read (zspage_write_trylock() fails; 6.12 waits), and zs_free()
+    frees the pages of an emptied zspage after it dropped the class's lock.
     """
 
     SEARCH_BY_QUARTER = "6.1"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One zsmalloc pool, zspage by zspage: the plain reference that all else must equal.
 
-Followed here, from mm/zsmalloc.c of 6.1.192 and 6.12.117: which zspage an allocation
+Followed here, from mm/zsmalloc.c of 6.1.192, 6.12.117 and 7.3.4: which zspage an allocation
 takes, which object of it, where in its group's list a zspage goes, and what
 zs_compact() moves where.  Page migration changes none of these.
 """
