@@ -25,6 +25,7 @@ from toolkit import archive, places, progress, saved
 from toolkit.deadline import Deadline
 from toolkit.errors import HostError, InputError, PagelessError, StoreError
 from toolkit.kernel import arch as arches
+from toolkit.verdict import worst
 
 INTERRUPTED = 130
 # What the C library says of a full disk, and so every program that fails for it.
@@ -810,6 +811,48 @@ def judge(run_id: str, as_json: bool) -> int:
         outcome = pipeline.judge_again(kept, kept_run, say)
     _show(kept_run, outcome, as_json)
     return outcome.exit_status
+
+
+@cli.command()
+@click.argument("target", metavar="RUN|CORE|SOCKET")
+@click.option(
+    "--vmlinux",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The guest's kernel with debug information.  [default: the one in the store that fits]",
+)
+@json_option
+def inspect(target: str, vmlinux: Path | None, as_json: bool) -> int:
+    """Walk every pool, class, zspage and page in a guest's memory, and check what zsmalloc must hold true.
+
+    RUN is a run with --config inspect: its checkpoints and cores.  CORE is an ELF file of
+    QEMU's dump-guest-memory.  SOCKET is a QMP socket of a QEMU with -device vmcoreinfo,
+    whose guest is stopped meanwhile.
+
+    \b
+    Example:
+      pageless inspect last
+    """
+    from toolkit import pipeline
+
+    with _progress() as shown, shown.step(f"inspecting {target}"):
+        looks = pipeline.inspect(archive.Archive.default(), target, vmlinux)
+    if as_json:
+        _print_json(looks)
+    for where, look in looks.items():
+        if as_json:
+            break
+        found = [f"{finding.rule}: {finding}" for finding in look.findings]
+        pools = ", ".join(f"{p.name} ({p.objects} objects, {p.pages} pages)" for p in look.pools) or "no pool"
+        total = sum(look.looked.values())
+        stdout.print(f"{where}: Linux {look.release}, {pools}", highlight=False, markup=False, soft_wrap=True)
+        for line in (
+            f"{total} things looked at, {len(found)} not as they must be",
+            *(f"held: {lock}" for lock in look.busy),
+            *look.notes,
+            *found,
+        ):
+            stdout.print(f"    {line}", highlight=False, markup=False, soft_wrap=True)
+    return worst(look.status for look in looks.values()).exit_status
 
 
 @cli.command()

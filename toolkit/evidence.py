@@ -8,6 +8,9 @@
     console.log              the serial console of the guest, whole
     dmesg.txt                the kernel's log at the end, if it came to that
     checkpoints/NAME/...     a Snapshot of the guest's files at each checkpoint
+    inspections/NAME.json    what its memory held at each checkpoint, if it could be inspected
+    core                     the memory of an inspectable guest that crashed or hung, as ELF
+    core.json                what that held
     samples/...              vmstat and mm_stat through the run
     trace/...                the trace's ring buffers and formats, in binary form
 """
@@ -99,6 +102,17 @@ class Evidence:
 
     def checkpoint(self, name: str) -> Path:
         return self.directory / "checkpoints" / name
+
+    def inspection(self, name: str) -> Path:
+        return self.directory / "inspections" / f"{name}.json"
+
+    @property
+    def core(self) -> Path:
+        return self.directory / "core"
+
+    @property
+    def core_inspection(self) -> Path:
+        return self.directory / "core.json"
 
     def facts(self) -> Facts:
         """The facts, or StoreError if they are missing or of another version."""

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from toolkit import saved
 from toolkit.collect import health, slabinfo, vmstat, zram, zsmalloc
 from toolkit.collect.ftrace import Losses, Recording
 from toolkit.collect.operations import Traced, traced
 from toolkit.collect.snapshot import Snapshot
 from toolkit.errors import CaptureError, StoreError, TraceError
 from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts
+from toolkit.inspection import inspection
+from toolkit.inspection.inspection import Inspection
 from toolkit.model.geometry import Geometry, geometry
 from toolkit.model.pool import ClassRow
 from toolkit.model.predict import Expectation, invariants, predict
@@ -119,9 +122,11 @@ def judge(
     if case.facts.ending is Ending.FINISHED:
         try:
             checks += [*_trace(case), *_floors(case), *_leaks(case), *_invariants(case), *_model(case)]
+            checks += _inspected(case)
             counters = case.counters
         except (CaptureError, TraceError, StoreError) as error:
             checks.append(Check("evidence", Status.ERROR, error.message))
+    checks += _core(case)
     return Verdict(tuple(checks)), counters
 
 
@@ -266,6 +271,65 @@ def _zram_invariants(
             f"{where}: {stored} pages stored, {stat.same_pages} same-filled, {on_disk} written back,"
             f" but {table.obj_used} objects"
         )
+
+
+def _inspected(case: Case) -> Iterator[Check]:
+    """The guest's memory, if it was looked at, holds what zsmalloc must, and what the kernel says of it."""
+    files = {name: case.evidence.inspection(name) for name in case.facts.checkpoints}
+    looks = {name: saved.read(Inspection, path) for name, path in files.items() if path.exists()}
+    if not looks:
+        return
+    if not any(pool.objects for look in looks.values() for pool in look.pools):
+        yield Check("inspect", Status.SKIP, "no checkpoint of this workload leaves an object in a pool")
+        return
+    yield from inspection.checks("inspect", looks)
+    differences, compared = [], 0
+    for name, look in looks.items():
+        tables = case.tables[name]
+        if {pool.name for pool in look.pools} != set(tables):
+            differences.append(f"{name}: pools {[pool.name for pool in look.pools]}, debugfs has {[*tables]}")
+            continue
+        for pool in look.pools:
+            compared += 1
+            differences += [f"{name}, {pool.name}: {text}" for text in _disagreements(case, name, pool)]
+    yield _none_of(
+        "inspect/agrees", differences, f"{compared} class tables and mm_stat",
+        "what is counted in memory is what the kernel says in debugfs and mm_stat",
+    )  # fmt: skip
+
+
+def _disagreements(case: Case, checkpoint: str, pool: inspection.PoolSeen) -> Iterator[str]:
+    seen = {row.index: row for row in pool.rows}
+    groups = case.geometry.column_groups
+    for row in case.tables[checkpoint][pool.name].rows:
+        held = seen.get(row.index)
+        told = (row.size, *row.fullness.values(), row.obj_allocated, row.obj_used, row.pages_used)
+        found = held and (
+            held.size,
+            *(held.fullness[group] for group in groups),
+            held.obj_allocated,
+            held.obj_used,
+            held.pages_used,
+        )
+        if told != found:
+            yield f"class {row.index}: debugfs says {told}, memory holds {found}"
+    stat = case.mm_stat(checkpoint, pool.name)
+    if stat is not None:
+        pages = (stat.mem_used_total // case.facts.page_size, stat.pages_compacted)
+        held_pages = (pool.pages, pool.pages_compacted)
+        if pages != held_pages:
+            yield f"mm_stat says {pages} pages and compacted ones, memory holds {held_pages}"
+
+
+def _core(case: Case) -> Iterator[Check]:
+    """What a guest that ended badly had in its memory."""
+    if not case.evidence.core_inspection.exists():
+        return
+    look = saved.read(Inspection, case.evidence.core_inspection)
+    if any(pool.objects for pool in look.pools):
+        yield from inspection.checks("core", {"its core": look})
+    else:
+        yield Check("core", Status.SKIP, "no pool in its memory holds an object")
 
 
 def _model(case: Case) -> Iterator[Check]:

@@ -36,9 +36,13 @@ from toolkit.errors import (
     HostError,
     InputError,
     PagelessError,
+    QemuError,
     UnreachedError,
 )
 from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts
+from toolkit.inspection import live
+from toolkit.inspection.inspection import Inspection
+from toolkit.inspection.live import Eye
 from toolkit.kernel import arch as arches
 from toolkit.kernel import build, git, kconfig, pageless, series, source
 from toolkit.kernel.arch import Arch
@@ -290,6 +294,32 @@ def simulate(
     return Simulated(program.source_sha256, made, simulation)
 
 
+def inspect(kept: Archive, target: str, vmlinux: Path | None) -> Mapping[str, Inspection]:
+    """What the memory held that `target` names: a core, a guest behind a QMP socket, or a run's of both."""
+    kernels = (vmlinux,) if vmlinux is not None else tuple(
+        kernel.vmlinux for kernel in build.stored() if live.inspectable(kernel.configuration)
+    )  # fmt: skip
+    path = Path(target)
+    if path.is_socket():
+        return {target: live.guest(path, kernels)}
+    if path.is_file():
+        return {target: live.core(path, kernels)}
+    looks: dict[str, Inspection] = {}
+    kept_run = kept.find(target)
+    for record in kept_run.records():
+        evidence = kept_run.evidence(record.cell)
+        for name in evidence.facts().checkpoints:
+            if evidence.inspection(name).exists():
+                looks[f"{record.cell.label}, {name}"] = saved.read(Inspection, evidence.inspection(name))
+        if evidence.core.exists():
+            looks[f"{record.cell.label}, core"] = live.core(evidence.core, kernels)
+    if not looks:
+        raise InputError(
+            f"no guest of run {kept_run.id} could be inspected", hint="pageless run --config inspect"
+        )
+    return looks
+
+
 def export(tree: Tree, output: Path) -> None:
     """Write a tree's files into a new directory."""
     try:
@@ -303,18 +333,35 @@ def export(tree: Tree, output: Path) -> None:
         index.unlink(missing_ok=True)
 
 
+def eye_on(guest: QemuGuest, kernel: BuiltKernel) -> Eye | None:
+    """What inspects a guest's memory, None if its kernel is not made for that."""
+    if guest.inspector is None:
+        return None
+    qmp = guest.qmp
+    stopper = live.Stopper(lambda: qmp.execute("stop"), lambda: qmp.execute("cont"))
+    return Eye(guest.inspector, (kernel.vmlinux,), stopper)
+
+
 @contextlib.contextmanager
 def started(
     kernel: BuiltKernel, arch: Arch, rig: Machine, directory: Path, *, clone: bool, say: Say
 ) -> Iterator[QemuGuest]:
     """A guest that answers by ssh: a clone of a booted one, or booted for real.
 
-    What is kept of it (the console, QEMU's words) goes to `directory`.
+    What is kept of it (the console, QEMU's words, the core of an inspectable one that
+    crashed) goes to `directory`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     say("guest image")
     initramfs = image.initramfs(arch, default_store(), deadline=Deadline.after(IMAGE_S))
-    setup = Setup(arch, rig, accelerator(arch), kernel.image, initramfs)
+    setup = Setup(
+        arch,
+        rig,
+        accelerator(arch),
+        kernel.image,
+        initramfs,
+        inspectable=live.inspectable(kernel.configuration),
+    )
     deadline = Deadline.after(rig.boot_s * SLOW_HOST)
     with contextlib.ExitStack() as stack:
         if clone:
@@ -339,6 +386,7 @@ class GuestBench:
     recorder: ftrace.Recorder
     say: Say
     symbols: Symbols
+    eye: Eye | None = None
     random: random.Random = field(init=False)
     checks: list[Check] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
@@ -346,6 +394,8 @@ class GuestBench:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        if self.eye is not None:
+            self.evidence.inspection(BASELINE).parent.mkdir()
 
     def checkpoint(self, name: str) -> None:
         if name in self.checkpoints:
@@ -355,6 +405,8 @@ class GuestBench:
         self.say(f"checkpoint {name}")
         self.recorder.mark(self.guest, name)
         snapshot.take(self.guest, self.deadline).save(self.evidence.checkpoint(name))
+        if self.eye is not None:
+            saved.write(self.evidence.inspection(name), self.eye.look())
         # Nothing goes on now, and whatever comes next finds the buffers empty.
         self.recorder.drain(self.guest, self.deadline)
         self.checkpoints.append(name)
@@ -369,16 +421,24 @@ class GuestBench:
 
 
 def exercise(
-    guest: QemuGuest, workload: Workload, seed: int, evidence: Evidence, symbols: Symbols, say: Say
+    guest: QemuGuest,
+    workload: Workload,
+    seed: int,
+    evidence: Evidence,
+    symbols: Symbols,
+    say: Say,
+    *,
+    eye: Eye | None = None,
 ) -> Facts:
     """Run a workload, traced and sampled, between a baseline and an end checkpoint.
 
+    With an `eye`, the guest's memory is inspected at each checkpoint, and dumped if it hangs.
     Whatever the guest does, what became of it is told in the Facts, never raised;
     trouble of the host is raised.
     """
     deadline = Deadline.after(workload.deadline_s)
     recorder = ftrace.Recorder(evidence.trace)
-    bench = GuestBench(guest, seed, deadline, evidence, recorder, say, symbols)
+    bench = GuestBench(guest, seed, deadline, evidence, recorder, say, symbols, eye)
     ending, trouble, detail = Ending.FINISHED, "", ""
     page_size = 0
     try:
@@ -403,6 +463,10 @@ def exercise(
         ending, trouble, detail = Ending.OOPS, error.message, error.detail
     except HangError as error:
         ending, trouble, detail = Ending.HUNG, error.message, error.detail
+        if eye is not None and not evidence.core.exists():
+            say("keeping its memory")
+            with contextlib.suppress(QemuError):
+                guest.dump()
     except GuestError as error:
         ending, trouble, detail = Ending.LOST, error.message, error.detail
     return replace(
@@ -463,9 +527,7 @@ class Prepared:
     @functools.cached_property
     def configuration(self) -> Mapping[str, str]:
         """The values of the final .config, empty without a kernel."""
-        if self.kernel is None:
-            return {}
-        return kconfig.read_config(self.kernel.config.read_text(encoding="utf-8"))
+        return {} if self.kernel is None else self.kernel.configuration
 
     @property
     def chain_size(self) -> int | None:
@@ -570,6 +632,9 @@ def _cell(
         else:
             known = symbols(Target.of(cell), prepared.tree, prepared.kernel, say)
             facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
+        if evidence.core.exists() and prepared.kernel is not None:
+            say("inspecting its core")
+            _inspect_core(evidence, (prepared.kernel.vmlinux,))
         if run.interrupted():
             # What ended the guest was us: that is no record of the cell.
             raise KeyboardInterrupt
@@ -595,7 +660,8 @@ def _attempt(
         began = time.monotonic()
         with started(kernel, arch, rig, evidence.directory, clone=clone, say=say) as guest:
             durations["start"] = time.monotonic() - began
-            facts = exercise(guest, workload, cell.seed, evidence, known, say)
+            eye = eye_on(guest, kernel)
+            facts = exercise(guest, workload, cell.seed, evidence, known, say, eye=eye)
             durations["exercise"] = time.monotonic() - began - durations["start"]
     except BootError as error:
         facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
@@ -683,6 +749,14 @@ def _packed(directory: Path) -> bytes:
 def _unpack(packed: bytes, directory: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(directory, filter="data")
+
+
+def _inspect_core(evidence: Evidence, vmlinux: Sequence[Path]) -> None:
+    """Keep what the core of a guest that ended badly holds; a core that tells nothing is only warned of."""
+    try:
+        saved.write(evidence.core_inspection, live.core(evidence.core, vmlinux))
+    except PagelessError as error:
+        logger.warning("%s: %s", evidence.core, error.message)
 
 
 def _judge(kept_run: Run, cell: Cell, built: Built | None, durations: Mapping[str, float]) -> Record:

@@ -83,6 +83,19 @@ def test_the_command_line_of_machine_and_caller_come_last_so_that_they_win() -> 
     assert words[-1] == "loglevel=3"
 
 
+def test_an_inspectable_guest_differs_in_what_inspecting_takes_and_stays_when_it_crashed() -> None:
+    plain = qemu.argv(setup(), console="null", control="null")
+    made = Setup(**{**vars(setup()), "inspectable": True})
+    argv = qemu.argv(made, console="null", control="null", inspector="socket,fd=5,server=on,wait=off")
+    assert argv[: len(plain)] == plain
+    assert argv[len(plain) :] == [
+        "-device", "vmcoreinfo",
+        "-chardev", "socket,id=inspector,fd=5,server=on,wait=off",
+        "-mon", "chardev=inspector,mode=control",
+        "-action", "shutdown=pause",
+    ]  # fmt: skip
+
+
 @pytest.mark.qemu
 def test_qemu_that_refuses_its_command_line_is_an_error_with_its_words(tmp_path: Path) -> None:
     wrong = Setup(**{**vars(setup()), "kernel": tmp_path / "absent", "initramfs": tmp_path / "absent"})

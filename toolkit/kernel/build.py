@@ -129,6 +129,11 @@ class BuiltKernel:
         return self.directory / "config"
 
     @property
+    def configuration(self) -> Mapping[str, str]:
+        """The values of the final .config."""
+        return kconfig.read_config(self.config.read_text(encoding="utf-8"))
+
+    @property
     def system_map(self) -> Path:
         return self.directory / "System.map"
 
@@ -367,6 +372,12 @@ def find(key: str) -> BuiltKernel | None:
     """The kernel that was built with `key`, if it is still in the store."""
     directory = store.default_store().find("kernels", key)
     return None if directory is None else _built(directory)
+
+
+def stored() -> tuple[BuiltKernel, ...]:
+    """Every kernel in the store."""
+    found = (store.default_store().root / "kernels").glob("*/kernel.json")
+    return tuple(_built(path.parent) for path in sorted(found) if not path.parent.name.startswith("."))
 
 
 def _built(directory: Path) -> BuiltKernel:

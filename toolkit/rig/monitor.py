@@ -100,6 +100,9 @@ class Monitor:
         """Tell those who wait for an event that none will come."""
         while self._client.runstate is Runstate.RUNNING:
             await self._client.runstate_changed()
+        self._end()
+
+    def _end(self) -> None:
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -132,6 +135,7 @@ def session(stream: socket.socket, *, deadline: Deadline) -> Iterator[Monitor]:
         # QEMU may be gone, which disconnecting reports: no news.
         with contextlib.suppress(QMPError, OSError, EOFError, concurrent.futures.TimeoutError):
             wait(client.disconnect(), _ANSWER_S)
+        monitor._end()
         stream.close()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -4,24 +4,33 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import shlex
 import socket
+import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import run
 from toolkit.deadline import Deadline
-from toolkit.errors import QemuError
+from toolkit.errors import PagelessError, QemuError
 from toolkit.kernel.arch import Arch
 from toolkit.rig import monitor
 from toolkit.rig.accelerator import Accelerator
 from toolkit.rig.machine import Machine
 
+logger = logging.getLogger(__name__)
+
 # Room for QEMU to start on a busy host before it counts as broken.
 _START_S = 120.0
 _QUIT_S = 5.0
+# Longer than any guest runs.
+_LIFE_S = 365 * 86400.0
+# For half a GiB to be written to a busy disk.
+_DUMP_S = 300.0
 
 # What no guest of ours needs: the seccomp filter kills QEMU at its first try.
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -46,6 +55,8 @@ class Setup:
     initramfs: Path
     # Appended to the kernel's command line last.
     append: str = ""
+    # Whether its memory can be inspected: by a second monitor, and as a core if it crashes.
+    inspectable: bool = False
 
     @property
     def command_line(self) -> str:
@@ -77,13 +88,15 @@ def argv(
     *,
     console: str,
     control: str,
+    inspector: str = "null",
     memory: Memory | None = None,
     incoming: bool = False,
 ) -> list[str]:
     """QEMU's command line.
 
-    `console` and `control` say where the serial line and QMP go, as `-chardev` options
-    without an id ("socket,fd=3").  With `incoming` the guest waits for its state.
+    `console`, `control` and, if it is inspectable, `inspector` say where the serial line
+    and the two monitors go, as `-chardev` options without an id ("socket,fd=3").  With
+    `incoming` the guest waits for its state.
     """
     arch, machine = setup.arch, setup.machine
     size = f"{machine.memory_mib}M"
@@ -116,7 +129,20 @@ def argv(
         "-device", f"{arch.devices['net']},netdev=net",
         "-object", "rng-builtin,id=entropy",
         "-device", f"{arch.devices['rng']},rng=entropy",
+        *(_inspectable(inspector) if setup.inspectable else []),
         *(["-incoming", "defer"] if incoming else []),
+    ]  # fmt: skip
+
+
+def _inspectable(inspector: str) -> list[str]:
+    """The device in which the kernel says where it lies, a monitor for whoever inspects, and
+    a guest that is still there when it has crashed.
+    """
+    return [
+        "-device", "vmcoreinfo",
+        "-chardev", _chardev("inspector", inspector),
+        "-mon", "chardev=inspector,mode=control",
+        "-action", "shutdown=pause",
     ]  # fmt: skip
 
 
@@ -144,6 +170,11 @@ class Qemu:
         self.monitor = control
         self.console = console
         self.directory = directory
+        # Where a second QMP session can be had, of an inspectable guest.
+        self.inspector: Path | None = None
+        # Clear while a core is written.
+        self.settled = threading.Event()
+        self.settled.set()
 
     def ssh_port(self) -> int:
         """The port of 127.0.0.1 that leads to the guest's ssh."""
@@ -166,6 +197,22 @@ class Qemu:
     def wait_gone(self, deadline: Deadline) -> bool:
         """Whether QEMU ended before the deadline."""
         return run.wait(self.process, deadline) is not None
+
+    @property
+    def core(self) -> Path:
+        """The guest's memory as ELF, if it was kept: when the guest crashed, or by `dump`."""
+        return self.directory / "core"
+
+    def dump(self) -> None:
+        """Keep the guest's memory as it is now in `core`; QemuError if QEMU cannot."""
+        self.monitor.execute(
+            "dump-guest-memory",
+            deadline=Deadline.after(_DUMP_S),
+            paging=False,
+            protocol=f"file:{self.core}",
+        )
+        # Most of a guest's memory was never touched.
+        run.run(["fallocate", "--dig-holes", str(self.core)], deadline=Deadline.after(_DUMP_S))
 
     def sysrq(self, key: str) -> None:
         """Press a SysRq key on the serial line: a break, then the key."""
@@ -192,6 +239,7 @@ class Qemu:
 
     def quit(self) -> None:
         """Ask QEMU to end, and wait a little: whoever started it kills what does not follow."""
+        self.settled.wait(_DUMP_S)
         with contextlib.suppress(QemuError):
             self.monitor.execute("quit", deadline=Deadline.after(_QUIT_S))
         self.wait_gone(Deadline.after(_QUIT_S))
@@ -213,10 +261,12 @@ def running(
     with contextlib.ExitStack() as stack:
         console, console_end = _pair(stack)
         control, control_end = _pair(stack)
+        inspector = stack.enter_context(_listening()) if setup.inspectable else None
         words = argv(
             setup,
             console=f"socket,fd={console_end.fileno()}",
             control=f"socket,fd={control_end.fileno()}",
+            inspector="null" if inspector is None else f"socket,fd={inspector.fileno()},server=on,wait=off",
             memory=memory,
             incoming=incoming,
         )
@@ -226,12 +276,15 @@ def running(
                 run.start(
                     words,
                     stderr=stderr,
-                    pass_fds=(console_end.fileno(), control_end.fileno()),
+                    pass_fds=tuple(
+                        end.fileno() for end in (console_end, control_end, inspector) if end is not None
+                    ),
                 )
             )
         # QEMU has them now: ours must go, or we would never see it hang up.
         console_end.close()
         control_end.close()
+        watcher = stack.enter_context(_joined())
         try:
             session = stack.enter_context(monitor.session(control, deadline=Deadline.after(_START_S)))
         except QemuError as error:
@@ -242,8 +295,56 @@ def running(
                 detail=stderr_of(directory),
             ) from error
         qemu = Qemu(process, session, console, directory)
+        if inspector is not None:
+            qemu.inspector = Path(inspector.getsockname())
+            # A template's memory is not its own guest's.
+            watcher.append(_watch_for_its_end(qemu, keep=memory is None or not memory.shared))
         stack.callback(qemu.quit)
         yield qemu
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[socket.socket]:
+    """A socket with a name that only this user finds; QEMU is to listen on it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pageless-qmp-") as directory,
+        socket.socket(socket.AF_UNIX) as bound,
+    ):
+        bound.bind(f"{directory}/inspector")
+        yield bound
+
+
+@contextlib.contextmanager
+def _joined() -> Iterator[list[threading.Thread]]:
+    """Threads that are waited for at the end."""
+    threads: list[threading.Thread] = []
+    try:
+        yield threads
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def _watch_for_its_end(qemu: Qemu, *, keep: bool) -> threading.Thread:
+    """End a QEMU whose guest ended, which waits for that; `keep` a core if the guest crashed."""
+
+    def watch() -> None:
+        ended = qemu.monitor.wait_event("SHUTDOWN", lambda data: data["guest"], Deadline.after(_LIFE_S))
+        if ended is None:
+            return
+        qemu.settled.clear()
+        try:
+            if keep and ended.get("reason") in ("guest-reset", "guest-panic"):
+                qemu.dump()
+        except PagelessError as error:
+            logger.warning("no core of the guest was kept: %s", error.message)
+        finally:
+            qemu.settled.set()
+            qemu.quit()
+
+    thread = threading.Thread(target=watch, name="core", daemon=True)
+    thread.start()
+    return thread
 
 
 def reproducer(setup: Setup) -> str:

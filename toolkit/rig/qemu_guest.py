@@ -79,6 +79,15 @@ class QemuGuest:
     def qmp(self) -> Monitor:
         return self._qemu.monitor
 
+    @property
+    def inspector(self) -> Path | None:
+        """Where a second QMP session can be had, of an inspectable guest."""
+        return self._qemu.inspector
+
+    def dump(self) -> None:
+        """Keep the guest's memory, as ELF, as `core` in `directory`; QemuError if QEMU cannot."""
+        self._qemu.dump()
+
     def execute(
         self, command: str, *, deadline: Deadline, stdin: bytes = b"", ok: Sequence[int] | None = (0,)
     ) -> Output:

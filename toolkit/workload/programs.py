@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shlex
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,16 +67,52 @@ def run_together(bench: Bench, commands: Mapping[str, str]) -> dict[str, Report]
 
     Keys are the labels.  A command may be a whole shell script, in a subshell of its own.
     """
-    directory = "/tmp/together"
-    script = [f"rm -rf {directory}; mkdir -p {directory}"]
+    bench.guest.execute(f"{_together(commands)}\nwait", deadline=bench.deadline)
+    return _reports(bench, commands)
+
+
+def run_halted(bench: Bench, commands: Mapping[str, str], *, at: Sequence[str]) -> dict[str, Report]:
+    """Like `run_together`, but halt all programs in the middle and take each of the checkpoints `at`.
+
+    How often there was a program to halt is counted as "halts".
+    """
+    guest, deadline = bench.guest, bench.deadline
+    guest.execute(f"({_together(commands)}\n) >/dev/null 2>&1", deadline=deadline)
+    names = " ".join(sorted({shlex.split(command)[0] for command in commands.values()}))
+    for name in at:
+        halted = guest.execute(_HALT.format(names=names), deadline=deadline).text.split()
+        bench.count("halts", 1 if halted else 0)
+        bench.checkpoint(name)
+        guest.execute(f"killall -CONT {names} || true", deadline=deadline)
+    ended = " ".join(f"{_TOGETHER}/{shlex.quote(label)}.status" for label in commands)
+    guest.execute(f"for f in {ended}; do while [ ! -s $f ]; do sleep 0.1; done; done", deadline=deadline)
+    return _reports(bench, commands)
+
+
+_TOGETHER = "/tmp/together"
+
+# Lets programs run for a second, stops them, and prints the processes of which no thread runs any more.
+_HALT = """sleep 1
+killall -STOP {names}
+for pid in $(pidof {names}); do
+    until ! grep -hv ') [TZX] ' /proc/$pid/task/*/stat >/dev/null 2>&1; do sleep 0.01; done
+    echo $pid
+done"""
+
+
+def _together(commands: Mapping[str, str]) -> str:
+    """A shell script that starts all commands and keeps what each prints."""
+    script = [f"rm -rf {_TOGETHER}; mkdir -p {_TOGETHER}"]
     for label, command in commands.items():
-        base = f"{directory}/{shlex.quote(label)}"
+        base = f"{_TOGETHER}/{shlex.quote(label)}"
         script.append(f"( {{ {command}\n}} >{base}.out 2>{base}.err; echo $? >{base}.status ) &")
-    script.append("wait")
-    bench.guest.execute("\n".join(script), deadline=bench.deadline)
+    return "\n".join(script)
+
+
+def _reports(bench: Bench, commands: Mapping[str, str]) -> dict[str, Report]:
     reports = {}
     for label, command in commands.items():
-        base = f"{directory}/{label}"
+        base = f"{_TOGETHER}/{label}"
         output = Output(
             command=command,
             status=int(bench.guest.read(f"{base}.status")),

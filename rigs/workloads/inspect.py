@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A churn that is halted in its middle, where the guest's memory is looked at."""
+
+from toolkit.workload import Bench, workload, zram
+from toolkit.workload.programs import page_bytes, run, run_halted
+
+DISK_BYTES = 8 << 20
+SECONDS = 8
+HALTS = 3
+
+
+@workload(
+    suites=["full"],
+    deadline_s=300,
+    single_threaded=False,
+    needs=["ZRAM", "DEBUG_INFO", "FW_CFG_SYSFS"],
+    floors={"writes": 200, "reads": 200, "discards": 30, "bytes_verified": DISK_BYTES, "halts": HALTS},
+)
+def exercise(bench: Bench) -> None:
+    """Churn a zram disk, halt it in the middle, and look at all that zsmalloc has in memory."""
+    guest = bench.guest
+    pages_before = zram.nr_zspages(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+
+    with zram.disk(guest, slots * page_bytes(guest)) as device:
+        state = f"--device={device.device} --state=/tmp/inspect.state"
+        seconds = f"--seconds={SECONDS}"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        run(bench, "filled", f"zblk write --mix=mixed {state}")
+        bench.checkpoint("filled")
+        run_halted(
+            bench,
+            {
+                "churned": f"zblk churn --mix=churn --writers=3 --readers=2 --batch=4 {seconds} {state}",
+                "compacting": f"poke {seconds} --every-ms=50 {device.sysfs}/compact",
+                "moving": f"poke {seconds} --every-ms=200 /proc/sys/vm/compact_memory",
+            },
+            at=[f"halted-{number}" for number in range(1, HALTS + 1)],
+        )
+        report = run(bench, "verified", f"zblk verify {state}")
+        zram.check_accounting(bench, "churned", device, report)
+        bench.checkpoint("churned")
+    zram.check_residue(bench, "removed", pages_before)
