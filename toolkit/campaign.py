@@ -20,10 +20,11 @@ from pathlib import Path
 
 from toolkit import pipeline, saved
 from toolkit.archive import Archive
-from toolkit.errors import BuildError, HostError
+from toolkit.errors import BuildError
 from toolkit.kernel import faults, mutants, pageless, series
 from toolkit.kernel.faults import Fault
 from toolkit.kernel.mutants import Mutant
+from toolkit.kernel.source import Tree
 from toolkit.pipeline import Target
 from toolkit.progress import Progress
 from toolkit.record import Cell, Record
@@ -34,8 +35,6 @@ SCHEMA = 1
 
 # What finds a fault before any kernel is built.
 SIM = "sim"
-SIM_OPERATIONS = 40_000
-_SIM_S = 300.0
 
 
 class Fate(StrEnum):
@@ -188,7 +187,7 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
     if campaign.simulate and pageless.SOURCE in fault.files:
         ran.append(SIM)
         with machine.runs():
-            difference = _simulated(campaign, target, progress)
+            difference = _simulated(campaign, tree, progress)
         if difference:
             return end(Fate.KILLED, SIM, SIM, difference)
     try:
@@ -223,18 +222,12 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
     return end(Fate.SURVIVED)
 
 
-def _simulated(campaign: Campaign, target: Target, progress: Progress) -> str:
+def _simulated(campaign: Campaign, tree: Tree, progress: Progress) -> str:
     """How the tree's zsmalloc and the model differ in user space, or nothing."""
-    page_size = 4096
-    try:
-        done = pipeline.simulate(
-            target.kernel, target.series, page_size=page_size, operations=SIM_OPERATIONS,
-            seed=campaign.seed, deadline_s=_SIM_S, progress=progress, shrink_s=0.0,
-        )  # fmt: skip
-    except HostError:
-        # It does not even compile; the kernel's build will say so.
-        return ""
-    return done.simulation.difference.what if done.simulation.difference is not None else ""
+    for check in pipeline.check_simulated(campaign.kernel, tree, seed=campaign.seed, progress=progress):
+        if check.status is Status.FAIL:
+            return check.summary
+    return ""
 
 
 def _decisive(record: Record) -> tuple[str, str]:

@@ -78,6 +78,13 @@ _TRY_AGAIN = (Ending.INTERRUPTED, Ending.UNBUILT, Ending.LOST)
 # The lane in which the kernels of a series' first patches are built, one after another.
 STEPS = "steps"
 
+# A quick look at each tree's zsmalloc in user space: requests, and the pages that it is made for.
+SIM_OPERATIONS = 40_000
+SIM_PAGE_SIZES = (4096, 65536)
+_SIM_S = 300.0
+# Of a difference, only what is found at once is left out.
+_SHRINK_S = 5.0
+
 # Machines say how long a boot takes on an idle host; this one may be busy.
 SLOW_HOST = 5.0
 
@@ -240,6 +247,47 @@ def _check_source(target: Target, tree: Tree, progress: Progress) -> Iterator[Ch
     status = Status.FAIL if touched else Status.PASS
     summary = "; ".join(touched[: judge.SHOWN]) or f"{pageless.SOURCE} touches nothing else of struct page"
     yield Check(name, status, summary, "none" if touched else "", str(len(touched)), because)
+
+
+def check_simulated(name: str, tree: Tree, *, seed: int, progress: Progress) -> Iterator[Check]:
+    """Whether the tree's own zsmalloc, alone in user space, does what the model does.
+
+    A tree that our shims do not fit is skipped: nothing is said against its kernel.
+    """
+    because = "the model follows every request that the tree's own code was given"
+    for page_size in SIM_PAGE_SIZES:
+        deadline = Deadline.after(_SIM_S)
+        check = f"sim/{name} {page_size >> 10}K"
+        with progress.step(check):
+            made = geometry(tree.version, page_size)
+            try:
+                program = compile_tree(
+                    tree_reader(tree),
+                    page_size=page_size,
+                    chain_size=made.chain_size,
+                    cache=default_store(),
+                    deadline=deadline,
+                )
+            except HostError as error:
+                yield Check(check, Status.SKIP, error.message)
+                continue
+            try:
+                done = sim.simulate(
+                    program, made, operations=SIM_OPERATIONS, seed=seed, deadline=deadline, shrink_s=_SHRINK_S
+                )
+            except HostError as error:
+                yield Check(check, Status.ERROR, error.message)
+                continue
+            difference = done.difference
+            if difference is not None:
+                yield Check(
+                    check, Status.FAIL, difference.what, difference.expected, difference.seen, because
+                )
+            elif done.never_done:
+                yield Check(check, Status.ERROR, f"exercised nothing: never {', '.join(done.never_done)}")
+            else:
+                total = sum(done.done.values())
+                yield Check(check, Status.PASS, f"{total} requests, none differs", because=because)
 
 
 @dataclass(frozen=True)
@@ -550,6 +598,7 @@ def execute(
     progress: Progress,
     resumed: Run | None = None,
     cluster: Cluster | None = None,
+    simulated: bool = True,
 ) -> tuple[Run, Outcome]:
     """Run every cell, those that may take longest first, and keep what became of it.
 
@@ -557,6 +606,7 @@ def execute(
     kernel that does not build, and a guest that dies, end their own cells only.  Of a
     run that is `resumed`, what it has a record of is kept, but for trouble of the host.
     Guests run in threads here, `jobs` at a time, or on the workers of a `cluster`.
+    `simulated` runs each tree's own mm/zsmalloc.c in user space as well.
     """
     workloads = {cell.workload: catalogue.load(cell.workload) for cell in cells}
     for workload in workloads.values():
@@ -575,7 +625,14 @@ def execute(
         target: _prepare(target, tree, progress) for target, tree in trees.items() if target in wanted
     }
 
-    found = (check for target, tree in trees.items() for check in _check_source(target, tree, progress))
+    found = [check for target, tree in trees.items() for check in _check_source(target, tree, progress)]
+    if simulated:
+        sources = {(target.kernel, target.series): tree for target, tree in trees.items()}
+        found += [
+            check
+            for (kernel, name), tree in sources.items()
+            for check in check_simulated(f"{kernel} {name}", tree, seed=cells[0].seed, progress=progress)
+        ]
     saved.write(kept_run.sources_file, Sources(tuple(found)))
 
     def work(cell: Cell) -> Record:

@@ -120,15 +120,19 @@ def simulate(
     done: Counter[str] = Counter()
     sent: list[Row] = []
     difference: Difference | None = None
-    with open_library(program, deadline=deadline) as library:
-        side = _ModelSide(geometry, isolation_pins=isolation_pins(library.program))
-        for batch in _batches(random.Random(seed), side, operations):
-            requests = [row for row, _ in batch]
-            difference = _compare_batch(library, side, requests, [answer for _, answer in batch], done)
-            if difference is not None:
-                sent += difference.requests
-                break
-            sent += requests
+    try:
+        with open_library(program, deadline=deadline) as library:
+            side = _ModelSide(geometry, isolation_pins=isolation_pins(library.program))
+            for batch in _batches(random.Random(seed), side, operations):
+                requests = [row for row, _ in batch]
+                difference = _compare_batch(library, side, requests, [answer for _, answer in batch], done)
+                if difference is not None:
+                    sent += difference.requests
+                    break
+                sent += requests
+    except (CrashError, HangError) as error:
+        # Before the first request, or after the last.
+        return Simulation(seed, done, Difference(error.message, "", "", tuple(sent), error.detail))
     if difference is not None:
         difference = _shrink(program, geometry, tuple(sent), difference, deadline.at_most(shrink_s))
     return Simulation(seed, done, difference)
