@@ -15,6 +15,7 @@
  *            --batch=N      up to N neighbouring slots in one I/O (1)
  *            --io-bytes=N   transfer in pieces of N bytes (whole slots)
  *            --misalign=N   buffers that start N bytes behind a page boundary (0)
+ *            --zero-out     discard by asking for zeros
  *            --tolerate     an I/O error is counted, and its slot may hold either version
  *
  * The state file keeps two versions of each slot: what was last written with success
@@ -61,7 +62,7 @@ static struct {
 	uint64_t writers, readers, operations, seconds;
 	enum mix mix;
 	int cpu;
-	bool tolerate;
+	bool tolerate, zero_out;
 } options = { .to = UINT64_MAX, .step = 1, .batch = 1, .mix = MIXES, .cpu = -1 };
 
 static struct state *state;
@@ -142,7 +143,7 @@ static int discard(off_t at, size_t bytes)
 	uint64_t range[2] = { (uint64_t)at, bytes };
 
 	if (is_block_device)
-		return ioctl(fd, BLKDISCARD, range) ? errno : 0;
+		return ioctl(fd, options.zero_out ? BLKZEROOUT : BLKDISCARD, range) ? errno : 0;
 	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)bytes) ? errno : 0;
 }
 
@@ -371,6 +372,7 @@ static const struct option long_options[] = {
 	{ "writers", required_argument, NULL, 'w' },  { "readers", required_argument, NULL, 'r' },
 	{ "operations", required_argument, NULL, 'o' }, { "seconds", required_argument, NULL, 't' },
 	{ "cpu", required_argument, NULL, 'c' },      { "tolerate", no_argument, NULL, 'T' },
+	{ "zero-out", no_argument, NULL, 'Z' },
 	{ 0 },
 };
 
@@ -399,6 +401,7 @@ static void parse(int argc, char **argv)
 		case 't': options.seconds = parse_number(name, optarg); break;
 		case 'c': options.cpu = (int)parse_number(name, optarg); break;
 		case 'T': options.tolerate = true; break;
+		case 'Z': options.zero_out = true; break;
 		case 'x':
 			options.mix = mix_named(optarg);
 			if (options.mix == MIXES)

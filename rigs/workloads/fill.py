@@ -44,6 +44,7 @@ def exercise(bench: Bench) -> None:
         phase("overwritten", "write --mix=mixed --step=3")
         phase("thinned", "discard --from=1 --step=4")
         phase("refilled", "write --mix=churn --from=1 --step=8")
+        phase("zeroed", "discard --zero-out --from=2 --step=4")
         phase("verified", "verify")
         phase("verified-batched", "verify --batch=16")
         phase("emptied", "discard --batch=64")

@@ -52,6 +52,22 @@ def exercise(bench: Bench) -> None:
             )
             run(bench, f"{name}-verified", f"zblk verify {state}")
 
+        # The same by the shrinker, which asks how much there is to gain.
+        report = run(bench, "shrinkable", f"zblk discard --from=2 --step=3 {state}")
+        before = zram.check_accounting(bench, "shrinkable", device, report)
+        bench.checkpoint("shrinkable")
+        guest.write("/proc/sys/vm/drop_caches", "2")
+        after = zram.check_accounting(bench, "shrunk", device, report)
+        bench.check(
+            "accounting/shrunk/pages_compacted",
+            after.pages_compacted > before.pages_compacted,
+            expected=f"more than {before.pages_compacted}",
+            seen=after.pages_compacted,
+            because="two thirds of all objects are gone, and the shrinker was told to free what it can",
+        )
+        bench.checkpoint("shrunk")
+        run(bench, "shrunk-verified", f"zblk verify {state}")
+
         run(bench, "emptied", f"zblk discard {state}")
         zram.check_emptied(bench, "emptied", device)
         zram.check_io_errors(bench, "all", device)

@@ -103,6 +103,9 @@ class HostGuest:
             os.truncate(self._disk(int(found[1])), 0)
         elif found := re.fullmatch(r"/sys/block/zram(\d+)/compact", path):
             self._compact(int(found[1]))
+        elif path == "/proc/sys/vm/drop_caches":
+            for number in self.devices:
+                self._compact(number)
         elif not path.startswith(("/proc/", "/sys/")):
             raise AssertionError(f"unexpected write to {path}")
 

@@ -43,9 +43,13 @@ class IoStat:
     notify_free: int
 
 
+# Bytes that bd_stat counts as one.
+BD_UNIT = 4096
+
+
 @dataclass(frozen=True)
 class BdStat:
-    """The backing device, in units of 4 KiB (`bd_count` slots on it now)."""
+    """The backing device, in units of BD_UNIT (`bd_count` slots on it now)."""
 
     bd_count: int
     bd_reads: int

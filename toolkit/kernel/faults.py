@@ -6,7 +6,7 @@ A fault is one patch below patches/faults/LINE/.  Its message ends in lines "Key
     History: 2023, a stale source after putback
     Symptom: a corrupt list, on compaction
     Workload: zram-compact
-    Config: kasan              what the symptom needs; base if not given
+    Config: kasan              what the symptom needs; thorough if not given
     Arch: arm64                where it shows; everywhere if not given
     Mark: sometimes            or equivalent: the kernel is as right as before
 """
@@ -44,7 +44,7 @@ class Fault:
     symptom: str = ""
     # What should find it first.
     workloads: tuple[str, ...] = ()
-    config: str = "base"
+    config: str = "thorough"
     # Where it can be found; empty for everywhere.
     archs: tuple[str, ...] = ()
     # "", EQUIVALENT or SOMETIMES.
@@ -108,7 +108,7 @@ def read(path: Path) -> Fault:
         files=patch.files,
         symptom=told.get("Symptom", ""),
         workloads=tuple(told.get("Workload", "").split()),
-        config=told.get("Config", "base"),
+        config=told.get("Config", "thorough"),
         archs=tuple(told.get("Arch", "").split()),
         mark=mark,
         operator=told.get("Operator", ""),

@@ -7,12 +7,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from toolkit.deadline import Deadline
 from toolkit.errors import CommandError, GuestError
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory
 from toolkit.workload.programs import Report, page_bytes
 
 CONTROL = "/sys/class/zram-control"
+
+_ATTRIBUTE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,29 @@ class ZramDevice:
         """failed_reads, failed_writes, invalid_io, notify_free."""
         reads, writes, invalid, freed = map(int, self.guest.read(f"{self.sysfs}/io_stat").split()[:4])
         return reads, writes, invalid, freed
+
+    def bd_stat(self) -> tuple[int, int, int]:
+        """bd_count, bd_reads, bd_writes, in units of 4 KiB."""
+        count, reads, writes = map(int, self.guest.read(f"{self.sysfs}/bd_stat").split()[:3])
+        return count, reads, writes
+
+    def attribute(self, name: str) -> str:
+        """What an attribute says, without the end of its line."""
+        return self.guest.read(f"{self.sysfs}/{name}").decode().strip()
+
+    def refuses(self, name: str, value: str) -> str:
+        """Why an attribute cannot be set to a value, in the C library's words; nothing if it can."""
+        output = self.guest.execute(
+            f"put {self.sysfs}/{name}", deadline=Deadline.after(_ATTRIBUTE_S), stdin=value.encode(), ok=None
+        )
+        said = output.stderr.decode("utf-8", "replace").strip()
+        return said.rpartition(": ")[2] if output.status else ""
+
+    def block_state(self) -> dict[int, str]:
+        """The letters that debugfs shows for each slot that stores something: s, w, h, i."""
+        lines = self.guest.read(f"/sys/kernel/debug/zram/{self.name}/block_state").decode().splitlines()
+        words = [line.split() for line in lines]
+        return {int(slot): flags.replace(".", "") for slot, _time, flags, *_ in words}
 
 
 @contextlib.contextmanager
@@ -193,6 +219,12 @@ def check_residue(bench: Bench, label: str, before: int) -> None:
 def slots_for(guest: Guest, disksize_bytes: int, *, at_least: int = 512) -> int:
     """How many slots, one a page, make a disk of that size; `at_least` where pages are large."""
     return max(at_least, disksize_bytes // page_bytes(guest))
+
+
+def expect(bench: Bench, name: str, wanted: object, seen: object) -> None:
+    """Check that something is exactly as it must be, where nothing but this workload acts."""
+    because = "nothing else touches the device"
+    bench.check(name, wanted == seen, expected=wanted, seen=seen, because=because)
 
 
 def _exact(bench: Bench, name: str, expected: int, seen: int, because: str = "") -> None:

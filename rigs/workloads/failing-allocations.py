@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Allocations fail while a disk is made, written and compacted: an error, and nothing lost or left."""
+
+from toolkit.rig.guest import Guest
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import page_bytes, run
+
+DISK_BYTES = 6 << 20
+PAGES, SLABS = "/sys/kernel/debug/fail_page_alloc", "/sys/kernel/debug/failslab"
+# Every allocation that setting a size makes fails once, up to so many, then every so-many-th.
+EACH, STRIDE, LAST = 40, 9, 400
+
+# Sets the size again and again while the N-th allocation of the writing task fails.  Prints how
+# often one failed and the size was refused, and how often there was no N-th one.
+_NTH = """
+refused=0 reached=0 beyond=0 n=1
+while [ $n -le {last} ] && [ $beyond -lt 2 ]; do
+    left=$( sh -c 'echo '$n' >/proc/self/fail-nth; echo {size} 2>/dev/null >{sysfs}/disksize;
+        read left </proc/self/fail-nth; echo 0 >/proc/self/fail-nth; echo $left' 2>/dev/null )
+    if [ "$left" = 0 ]; then reached=$((reached + 1)); else beyond=$((beyond + 1)); fi
+    if [ $(cat {sysfs}/initstate) = 1 ]; then
+        echo 1 >{sysfs}/reset || exit 1
+    else
+        refused=$((refused + 1))
+    fi
+    if [ $n -lt {each} ]; then n=$((n + 1)); else n=$((n + {stride})); fi
+done
+echo $reached $refused
+"""
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=240,
+    single_threaded=False,
+    needs=["ZRAM", "FAULT_INJECTION_DEBUG_FS", "FAILSLAB", "FAIL_PAGE_ALLOC"],
+    floors={"writes": 512, "bytes_verified": DISK_BYTES, "failed_writes": 50, "refused_sizes": 10},
+)
+def exercise(bench: Bench) -> None:
+    """Let allocations fail under zram and zsmalloc, and find every byte and every page."""
+    guest = bench.guest
+    pages_before = zram.nr_zspages(guest)
+    page = page_bytes(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+    for directory in (PAGES, SLABS):
+        _set(guest, directory, verbose=0, probability=0, interval=1, times=-1, space=0)
+        guest.write(f"{directory}/task-filter", "Y")
+        guest.write(f"{directory}/ignore-gfp-wait", "N")
+    guest.write(f"{PAGES}/ignore-gfp-highmem", "N")
+    guest.write(f"{PAGES}/min-order", "0")
+
+    with zram.added(guest) as device:
+        script = _NTH.format(last=LAST, each=EACH, stride=STRIDE, size=slots * page, sysfs=device.sysfs)
+        reached, refused = map(int, guest.execute(script, deadline=bench.deadline).text.split())
+        bench.count("failed_allocations", reached)
+        bench.count("refused_sizes", refused)
+        zram.check_residue(bench, "refused", pages_before)
+        bench.checkpoint("refused")
+
+        device.initialise(slots * page)
+        state = f"--device={device.device} --state=/tmp/failing.state"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        # Only what zsmalloc allocates from its own caches: a handle, a zspage.
+        for name in ("zs_handle", "zspage"):
+            guest.execute(
+                f"for f in /sys/kernel/slab/{name}*/failslab; do echo 1 >$f; done", deadline=bench.deadline
+            )
+        guest.write(f"{SLABS}/cache-filter", "Y")
+        for label, pages, slabs, mix in (
+            ("pages", 30, 0, "spread"),
+            ("slabs", 0, 30, "mixed"),
+            ("both", 15, 15, "small"),
+        ):
+            _set(guest, PAGES, probability=pages)
+            _set(guest, SLABS, probability=slabs)
+            # In a task that may not have what it asks for, and whose children may not.
+            report = run(
+                bench, label,
+                "( echo 1 >/proc/self/make-it-fail; "
+                f"exec zblk write --mix={mix} --tolerate {state} )",
+            )  # fmt: skip
+            _set(guest, PAGES, probability=0)
+            _set(guest, SLABS, probability=0)
+            bench.count("failed_writes", report.number("errors"))
+            report = run(bench, f"{label}-verified", f"zblk verify {state}")
+            zram.check_accounting(bench, label, device, report)
+            bench.checkpoint(label)
+        run(bench, "thinned", f"zblk discard --step=2 {state}")
+        _set(guest, SLABS, probability=50)
+        guest.execute(
+            f"echo 1 >/proc/self/make-it-fail; put {device.sysfs}/compact",
+            deadline=bench.deadline,
+            stdin=b"1",
+        )
+        _set(guest, SLABS, probability=0)
+        report = run(bench, "compacted", f"zblk verify {state}")
+        zram.check_accounting(bench, "compacted", device, report)
+        bench.checkpoint("compacted")
+        run(bench, "emptied", f"zblk discard {state}")
+        zram.check_emptied(bench, "emptied", device)
+        bench.checkpoint("emptied")
+    zram.check_residue(bench, "removed", pages_before)
+    memory.counters(guest, "nr_zspages")
+
+
+def _set(guest: Guest, directory: str, **values: int) -> None:
+    for name, value in values.items():
+        guest.write(f"{directory}/{name}", str(value))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What zram's attributes promise: limits that hold, requests that are refused, counters that count."""
+
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import page_bytes, run
+
+DISK_BYTES = 4 << 20
+# Pages that a zspage may have; a pool that is full may exceed its limit by one.
+CHAIN_PAGES = 16
+SECTOR = 512
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=180,
+    single_threaded=True,
+    needs=["ZRAM"],
+    floors={"writes": 512, "bytes_verified": 3 * DISK_BYTES, "refused": 10, "failed_writes": 50},
+)
+def exercise(bench: Bench) -> None:
+    """Ask zram for what it must refuse, fill a disk beyond its limit, and count what it did."""
+    guest = bench.guest
+    memory.keep_quiet(guest)
+    pages_before = zram.nr_zspages(guest)
+    page = page_bytes(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+
+    with zram.added(guest) as device:
+
+        def refused(label: str, attribute: str, value: str, why: str) -> None:
+            zram.expect(bench, f"refused/{label}", why, device.refuses(attribute, value))
+            bench.count("refused", 1)
+
+        state = f"--device={device.device} --state=/tmp/limits.state --cpu=0"
+        zram.expect(bench, "initstate/new", "0", device.attribute("initstate"))
+        for label, attribute, value in (
+            ("compact-early", "compact", "1"),
+            ("idle-early", "idle", "all"),
+            ("no-size", "disksize", "0"),
+            ("reset-of-nothing", "reset", "0"),
+            ("mem-limit-of-words", "mem_limit", "none"),
+            ("no-such-algorithm", "comp_algorithm", "none-of-them"),
+        ):
+            refused(label, attribute, value, "Invalid argument")
+        # A size is rounded up to whole pages.
+        device.initialise(slots * page - 1)
+        zram.expect(bench, "disksize/rounded", str(slots * page), device.attribute("disksize"))
+        zram.expect(bench, "initstate/sized", "1", device.attribute("initstate"))
+        busy = "Device or resource busy"
+        refused("size-twice", "disksize", str(page), busy)
+        refused("algorithm-late", "comp_algorithm", "lzo", busy)
+        held = guest.execute(
+            f"exec 5<{device.device}; put {device.sysfs}/reset; put {zram.CONTROL}/hot_remove",
+            deadline=bench.deadline, stdin=b"1", ok=None,
+        )  # fmt: skip
+        zram.expect(bench, "refused/reset-while-open", 1, held.stderr.decode().count(busy))
+        bench.count("refused", 1)
+
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        before = _block_stat(device)
+        report = run(bench, "filled", f"zblk write --mix=mixed {state}")
+        zram.check_accounting(bench, "filled", device, report)
+        _count_requests(bench, "filled", device, before, (0, report.number("writes")), page)
+        before = _block_stat(device)
+        report = run(bench, "verified", f"zblk verify {state}")
+        _count_requests(bench, "verified", device, before, (report.number("reads"), 0), page)
+        bench.checkpoint("filled")
+
+        report = run(bench, "halved", f"zblk discard --to={slots // 2} {state}")
+        stat = device.mm_stat()
+
+        # A limit a little above what there is, and far more to write.
+        limit = (stat.mem_used_total // page + slots // 8) * page
+        guest.write(f"{device.sysfs}/mem_limit", str(limit))
+        zram.expect(bench, "mem_limit/set", limit, device.mm_stat().mem_limit)
+        failed = device.io_stat()[1]
+        report = run(bench, "limited", f"zblk write --mix=random --to={slots // 2} --tolerate {state}")
+        errors = report.number("errors")
+        bench.count("failed_writes", errors)
+        zram.expect(bench, "mem_limit/failed_writes", failed + errors, device.io_stat()[1])
+        stat = device.mm_stat()
+        bench.check(
+            "mem_limit/held",
+            limit - CHAIN_PAGES * page <= stat.mem_used_total <= limit,
+            expected=f"from {limit - CHAIN_PAGES * page} to {limit}",
+            seen=stat.mem_used_total,
+            because="what would exceed the limit is freed again, and until then all is written",
+        )
+        report = run(bench, "limited-verified", f"zblk verify {state}")
+        zram.check_accounting(bench, "limited", device, report)
+        bench.checkpoint("limited")
+        guest.write(f"{device.sysfs}/mem_limit", "0")
+        run(bench, "unlimited", f"zblk write --mix=random --to={slots // 2} {state}")
+        report = run(bench, "unlimited-verified", f"zblk verify {state}")
+        zram.check_accounting(bench, "unlimited", device, report)
+        zram.expect(bench, "io_stat/failed_reads", 0, device.io_stat()[0])
+        run(bench, "emptied", f"zblk discard {state}")
+        zram.check_emptied(bench, "emptied", device)
+        bench.checkpoint("emptied")
+
+        # The peak is what it was until it is asked to forget.
+        # The model has not: there is no checkpoint before the pool is a new one.
+        run(bench, "peaked", f"zblk write --mix=random {state}")
+        peak = device.mm_stat().mem_used_max
+        run(bench, "fallen", f"zblk discard --step=2 {state}")
+        stat = device.mm_stat()
+        zram.expect(bench, "mem_used_max/kept", peak, stat.mem_used_max)
+        refused("peak-of-one", "mem_used_max", "1", "Invalid argument")
+        guest.write(f"{device.sysfs}/mem_used_max", "0")
+        zram.expect(bench, "mem_used_max/forgotten", stat.mem_used_total, device.mm_stat().mem_used_max)
+
+        # Whatever compresses it, the content is the same.
+        for algorithm in device.attribute("comp_algorithm").replace("[", "").replace("]", "").split():
+            device.reset()
+            zram.expect(bench, f"initstate/{algorithm}", "0", device.attribute("initstate"))
+            device.initialise(slots * page, algorithm)
+            chosen = f"[{algorithm}]" in device.attribute("comp_algorithm")
+            zram.expect(bench, f"comp_algorithm/{algorithm}", True, chosen)
+            run(bench, f"{algorithm}-created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+            report = run(bench, f"{algorithm}-filled", f"zblk write --mix=mixed {state}")
+            zram.check_accounting(bench, algorithm, device, report)
+            run(bench, f"{algorithm}-verified", f"zblk verify {state}")
+            bench.checkpoint(algorithm)
+        with zram.added(guest) as second:
+            zram.expect(bench, "hot_add/number", True, second.number != device.number)
+    zram.check_residue(bench, "removed", pages_before)
+
+
+def _block_stat(device: zram.ZramDevice) -> list[int]:
+    return [int(word) for word in device.attribute("stat").split()]
+
+
+def _count_requests(
+    bench: Bench, label: str, device: zram.ZramDevice, before: list[int], wanted: tuple[int, int], page: int
+) -> None:
+    """What the block layer counted since `before`, against (reads, writes) of a page each."""
+    after = _block_stat(device)
+    for name, column, requests in (("reads", 0, wanted[0]), ("writes", 4, wanted[1])):
+        zram.expect(bench, f"stat/{label}/{name}", requests, after[column] - before[column])
+        sectors = after[column + 2] - before[column + 2]
+        zram.expect(bench, f"stat/{label}/{name}-sectors", requests * page // SECTOR, sectors)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What zram stores is written to a backing device, read from there, overwritten and discarded."""
+
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import Report, page_bytes, run
+
+# The backing device has 16 MiB: a block that is not given back is missed in the third round.
+DISK_BYTES = 6 << 20
+ROUNDS = 3
+BACKING = "/dev/ram0"
+LIMIT = 40
+UNIT = 4096
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=240,
+    single_threaded=True,
+    needs=["ZRAM", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "BLK_DEV_RAM"],
+    floors={"writes": 1024, "bytes_verified": 4 * DISK_BYTES, "written_back": 1000},
+)
+def exercise(bench: Bench) -> None:
+    """Write a zram disk back to a backing device in every manner, and read it from there."""
+    guest = bench.guest
+    memory.keep_quiet(guest)
+    pages_before = zram.nr_zspages(guest)
+    page = page_bytes(guest)
+    slots = zram.slots_for(guest, DISK_BYTES, at_least=128)
+    with zram.added(guest) as device:
+        state = f"--device={device.device} --state=/tmp/writeback.state --cpu=0"
+        # In pages, as everything below.
+        written = 0
+
+        def on_disk() -> tuple[int, int, int]:
+            count, reads, writes = (number * UNIT // page for number in device.bd_stat())
+            return count, reads, writes
+
+        def write_back(label: str, what: str, pages: int, *, ends: str = "") -> None:
+            """Write back, and find that so many more pages are there, and no others."""
+            nonlocal written
+            before = on_disk()[0]
+            said = device.refuses("writeback", what)
+            zram.expect(bench, f"writeback/{label}/ending", ends, said)
+            written += pages
+            bench.count("written_back", pages)
+            zram.expect(bench, f"writeback/{label}/bd_count", before + pages, on_disk()[0])
+            zram.expect(bench, f"writeback/{label}/bd_writes", written, on_disk()[2])
+
+        def accounted(label: str, report: Report) -> None:
+            """What block_state says of each slot, all slots together, against what mm_stat counts."""
+            stat = device.mm_stat()
+            flags = list(device.block_state().values())
+            zram.expect(bench, f"accounting/{label}/stored", report.number("stored"), len(flags))
+            zram.expect(bench, f"accounting/{label}/orig_data_size", len(flags) * page, stat.orig_data_size)
+            for letter, counted in (("s", stat.same_pages), ("h", stat.huge_pages), ("w", on_disk()[0])):
+                seen = sum(letter in one for one in flags)
+                zram.expect(bench, f"accounting/{label}/block_state/{letter}", counted, seen)
+
+        zram.expect(bench, "backing_dev/none", "none", device.attribute("backing_dev"))
+        guest.write(f"{device.sysfs}/backing_dev", BACKING)
+        zram.expect(bench, "backing_dev/set", BACKING, device.attribute("backing_dev"))
+        device.initialise(slots * page)
+        zram.expect(
+            bench, "backing_dev/late", "Device or resource busy", device.refuses("backing_dev", BACKING)
+        )
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+
+        for turn in range(ROUNDS):
+            report = run(bench, f"filled-{turn}", f"zblk write --mix=mixed {state}")
+            zram.check_accounting(bench, f"filled-{turn}", device, report)
+            accounted(f"filled-{turn}", report)
+            bench.checkpoint(f"filled-{turn}")
+
+            huge = device.mm_stat().huge_pages
+            write_back(f"huge-{turn}", "huge", huge)
+            accounted(f"huge-{turn}", report)
+            zram.expect(bench, f"accounting/huge-{turn}/left", 0, device.mm_stat().huge_pages)
+            read_before = on_disk()[1]
+            run(bench, f"huge-verified-{turn}", f"zblk verify {state}")
+            zram.expect(bench, f"writeback/huge-{turn}/bd_reads", read_before + huge, on_disk()[1])
+            bench.checkpoint(f"huge-{turn}")
+
+            # Of all that is idle the first half is used again; what is same-filled stays.
+            guest.write(f"{device.sysfs}/idle", "all")
+            idle = device.block_state()
+            untouched = sum("i" not in flags for slot, flags in idle.items() if "w" not in flags)
+            zram.expect(bench, f"idle-{turn}/left-out", 0, untouched)
+            run(bench, f"half-{turn}", f"zblk verify --to={slots // 2} {state}")
+            still = [
+                slot for slot, flags in device.block_state().items() if "i" in flags and "w" not in flags
+            ]
+            zram.expect(bench, f"idle-{turn}/accessed", [], [slot for slot in still if slot < slots // 2])
+            same = [slot for slot, flags in idle.items() if "s" in flags]
+            pages = len([slot for slot in still if slot not in same])
+
+            guest.write(f"{device.sysfs}/writeback_limit_enable", "1")
+            guest.write(f"{device.sysfs}/writeback_limit", str(LIMIT * page // UNIT))
+            write_back(f"limited-{turn}", "idle", LIMIT, ends="Input/output error")
+            zram.expect(bench, f"writeback/limited-{turn}/left", "0", device.attribute("writeback_limit"))
+            guest.write(f"{device.sysfs}/writeback_limit_enable", "0")
+            write_back(f"idle-{turn}", "idle", pages - LIMIT)
+            stored = device.block_state()
+            # One slot by its number: neither its neighbours nor what is there already.
+            alone = next((slot for slot, flags in stored.items() if flags in ("", "i")), None)
+            if alone is not None:
+                write_back(f"one-{turn}", f"page_index={alone}", 1)
+                write_back(f"one-again-{turn}", f"page_index={alone}", 0)
+            zram.expect(
+                bench, f"writeback/beyond-{turn}", "Invalid argument",
+                device.refuses("writeback", f"page_index={slots}"),
+            )  # fmt: skip
+            accounted(f"idle-{turn}", report)
+            run(bench, f"idle-verified-{turn}", f"zblk verify {state}")
+            run(bench, f"idle-verified-batched-{turn}", f"zblk verify --batch=16 {state}")
+            bench.checkpoint(f"idle-{turn}")
+
+            report = run(
+                bench, f"overwritten-{turn}", f"zblk write --mix=mixed --io-bytes={UNIT} --step=3 {state}"
+            )
+            accounted(f"overwritten-{turn}", report)
+            run(bench, f"overwritten-verified-{turn}", f"zblk verify {state}")
+            run(bench, f"emptied-{turn}", f"zblk discard {state}")
+            zram.expect(bench, f"writeback/emptied-{turn}/bd_count", 0, on_disk()[0])
+            zram.check_emptied(bench, f"emptied-{turn}", device)
+            bench.checkpoint(f"emptied-{turn}")
+        zram.check_io_errors(bench, "all", device)
+        device.reset()
+        zram.expect(bench, "backing_dev/reset", "none", device.attribute("backing_dev"))
+        # Whoever wants it for himself gets it again.
+        guest.write(f"{device.sysfs}/backing_dev", BACKING)
+        zram.expect(bench, "backing_dev/again", BACKING, device.attribute("backing_dev"))
+        device.initialise(slots * page)
+        run(bench, "again-created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        run(bench, "again-filled", f"zblk write --mix=random --to={slots // 4} {state}")
+        written = 0
+        write_back("again", "huge", slots // 4)
+        run(bench, "again-verified", f"zblk verify {state}")
+    zram.check_residue(bench, "removed", pages_before)
