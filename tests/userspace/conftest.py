@@ -7,8 +7,12 @@ import functools
 
 from toolkit.deadline import Deadline
 from toolkit.kernel import series, source
+from toolkit.model.geometry import Geometry, geometry
 from toolkit.store import default_store
 from toolkit.userspace.build import Program, Reader, compile_tree, tree_reader
+
+# One of each generation that the model knows.
+KERNELS = ("6.1", "6.12", "latest")
 
 # Compiling takes seconds on an idle machine and minutes on a busy one.
 COMPILE_S = 600.0
@@ -18,10 +22,17 @@ def ports() -> list[tuple[str, str]]:
     """Each kernel that the model knows, as it is and with every series that is ported to it."""
     return [
         (kernel, name)
-        for kernel in ("6.1", "6.12")
+        for kernel in KERNELS
         for name in series.names()
         if name == series.BASELINE or kernel in series.load(name).kernels
     ]
+
+
+@functools.cache
+def geometry_of(kernel: str, page_size: int) -> Geometry:
+    """The size classes of a declared kernel, by the release that it turns out to be."""
+    tree = source.fetch(source.load(kernel), progress=lambda _: None)
+    return geometry(tree.version, page_size)
 
 
 @functools.cache

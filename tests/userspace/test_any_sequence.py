@@ -7,9 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.userspace.conftest import program_of
+from tests.userspace.conftest import KERNELS, geometry_of, program_of
 from toolkit.deadline import Deadline
-from toolkit.model.geometry import geometry
 from toolkit.userspace.library import Request, Row, open_library
 from toolkit.userspace.sim import compare
 
@@ -40,11 +39,11 @@ ANY_REQUEST = st.one_of(
 )
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
+@pytest.mark.parametrize("kernel", KERNELS)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(requests=st.lists(ANY_REQUEST, max_size=80))
 def test_no_sequence_of_requests_tells_the_model_from_the_tree(kernel: str, requests: list[Row]) -> None:
-    made = geometry(kernel, 4096)
+    made = geometry_of(kernel, 4096)
     with open_library(program_of(kernel, 4096), deadline=Deadline.after(120)) as library:
         found = compare(library, made, [(Request.CREATE, 0, 0, 0), *requests])
     assert found is None, found.as_pytest(made)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.userspace.conftest import edited_program, ports, program_of
+from tests.userspace.conftest import KERNELS, edited_program, geometry_of, ports, program_of
 from toolkit.deadline import Deadline
 from toolkit.errors import CrashError
 from toolkit.model.geometry import geometry
@@ -16,7 +16,6 @@ from toolkit.userspace.sim import Difference, compare, simulate
 
 pytestmark = pytest.mark.kernel
 
-KERNELS = ["6.1", "6.12"]
 V6_1 = geometry("6.1", 4096)
 
 
@@ -34,18 +33,18 @@ def test_the_tree_and_the_model_never_differ(kernel: str, name: str, page_size: 
     for seed in range(3):
         run = simulate(
             program_of(kernel, page_size, name),
-            geometry(kernel, page_size),
+            geometry_of(kernel, page_size),
             operations=2500,
             seed=seed,
             deadline=Deadline.after(300),
         )
-        assert run.difference is None, run.difference.as_pytest(geometry(kernel, page_size))
+        assert run.difference is None, run.difference.as_pytest(geometry_of(kernel, page_size))
         assert run.never_done == ()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_debugfs_table_has_the_models_classes(kernel: str) -> None:
-    made = geometry(kernel, 4096)
+    made = geometry_of(kernel, 4096)
     with open_library(program_of(kernel, 4096), deadline=Deadline.after(60)) as library:
         library.ask(Request.CREATE)
         rows = library.classes(0, made)

@@ -49,6 +49,11 @@ FUNCTIONS = (
     (
         "mm/migrate.c",
         (
+            "set_movable_ops",
+            "page_movable_ops",
+            "isolate_movable_ops_page",
+            "putback_movable_ops_page",
+            "migrate_movable_ops_page",
             "movable_has_own_lock",
             "movable_trylock",
             "movable_lock",
@@ -204,6 +209,10 @@ def _flags(files: dict[str, str], page_size: int, chain_size: int, *, sanitize: 
         "SHIM_ISOLATE_RETURNS_BOOL": "bool isolate_movable_page(" in files["linux/migrate.h"],
         "SHIM_OWNERS_LOCK": "movable_trylock(" in files["core.h"],
         "SHIM_MIGRATES_MOVABLE_PAGES": "migrate_movable_page(" in files["core.h"],
+        "SHIM_FLAGS_HAVE_A_TYPE": "memdesc_flags_t flags;" in files["linux/mm_types.h"],
+        "SHIM_COUNTS_UNLESS_ZERO": "page_ref_add_unless_zero(" in files["linux/page_ref.h"],
+        "SHIM_READS_LISTS": "zs_obj_read_sg_begin" in interface,
+        "SHIM_MOVABLE_BY_TYPE": "int set_movable_ops(" in files["linux/migrate.h"],
         "SHIM_DUMPS_CONST_PAGES": "dump_page(const struct page" in files["linux/mmdebug.h"],
         "SHIM_STICKY_PAGE_TYPE": "page_has_type" in files["linux/page-flags.h"],
     }

@@ -17,4 +17,8 @@
 #define set_page_owner_migrate_reason(page, reason) do { } while (0)
 #define flush_dcache_page(page) do { } while (0)
 #define compound_order(page) 0U
+#ifdef SHIM_MOVABLE_BY_TYPE
+/* The operations of each type of page, as the variables of mm/migrate.c. */
+static const struct movable_operations *offline_movable_ops, *zsmalloc_movable_ops;
+#endif
 #endif

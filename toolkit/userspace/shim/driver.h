@@ -169,7 +169,7 @@ static struct page *nth_movable(uint64_t n)
 
 	for (i = 0; i < NR_PAGES; i++) {
 		nr = (n + i) % NR_PAGES;
-		if (page_taken[nr] && CORE_IS_MOVABLE(mem_map + nr) && !PageIsolated(mem_map + nr))
+		if (page_taken[nr] && CORE_IS_MOVABLE(mem_map + nr) && !CORE_IS_ISOLATED(mem_map + nr))
 			return mem_map + nr;
 	}
 	return NULL;
@@ -394,7 +394,9 @@ static int64_t request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 		object = live_object(c);
 		if (!object)
 			return REFUSED;
-		verify_object(c, object);
+		ACCESS_READ_AGAIN(pools[object->pool], object->handle, scratch, object->size);
+		CHECK(!memcmp(scratch, content(c, object), object->size),
+		      "an object does not hold what was written to it");
 		object->version++;
 		write_object(c, object);
 		return 0;

@@ -41,8 +41,30 @@
 #define LAYOUT_PAGE struct page
 #endif
 
+#ifdef SHIM_READS_LISTS
+/* Once more, as zswap reads: the pieces stay where they are until they are given back. */
+#define ACCESS_READ_AGAIN(pool, handle, to, size) do { \
+	struct scatterlist _pieces[2], *_piece; \
+	unsigned int _done = 0; \
+	zs_obj_read_sg_begin(pool, handle, _pieces, size); \
+	for (_piece = _pieces; _piece; _done += _piece->length, _piece = sg_next(_piece)) \
+		memcpy_from_page((char *)(to) + _done, _piece->page, _piece->offset, _piece->length); \
+	zs_obj_read_sg_end(pool, handle); \
+	CHECK(_done == (size), "the pieces of an object are not all of it"); } while (0)
+#else
+#define ACCESS_READ_AGAIN(pool, handle, to, size) ACCESS_READ(pool, handle, to, size)
+#endif
+
+#ifdef SHIM_MOVABLE_BY_TYPE
+#define CORE_IS_MOVABLE(page) page_has_movable_ops(page)
+#define CORE_IS_ISOLATED(page) PageMovableOpsIsolated(page)
+#else
 #define CORE_IS_MOVABLE(page) __PageMovable(page)
-#ifdef SHIM_ISOLATE_RETURNS_BOOL
+#define CORE_IS_ISOLATED(page) PageIsolated(page)
+#endif
+#if defined(SHIM_MOVABLE_BY_TYPE)
+#define CORE_ISOLATE(page) isolate_movable_ops_page(page, 0)
+#elif defined(SHIM_ISOLATE_RETURNS_BOOL)
 #define CORE_ISOLATE(page) isolate_movable_page(page, 0)
 #else
 #define CORE_ISOLATE(page) (isolate_movable_page(page, 0) == 0)
@@ -74,6 +96,32 @@ static int core_migrate(struct page *page, enum migrate_mode mode, struct list_h
 	return error ? error : freed;
 }
 #else
+#ifdef SHIM_MOVABLE_BY_TYPE
+/* As migrate_folio_unmap() and migrate_folio_move() treat a movable page. */
+static int core_move(struct page *to, struct page *from, enum migrate_mode mode)
+{
+	int error;
+
+	if (!trylock_page(from))
+		return -EAGAIN;
+	CHECK(trylock_page(to), "a new page is locked");
+	error = migrate_movable_ops_page(to, from, mode);
+	unlock_page(to);
+	unlock_page(from);
+	return error;
+}
+
+static inline void forget_isolation(struct page *page)
+{
+	/* free_pages_prepare() clears the mark with all other flags. */
+	(void)page;
+}
+#else
+static inline void forget_isolation(struct page *page)
+{
+	ClearPageIsolated(page);
+}
+
 /* As move_to_new_folio() and its callers treat a movable page. */
 static int core_move(struct page *to, struct page *from, enum migrate_mode mode)
 {
@@ -99,6 +147,8 @@ static int core_move(struct page *to, struct page *from, enum migrate_mode mode)
 	return error;
 }
 
+#endif
+
 /* As migrate_pages() treats one page of its list. */
 static int core_migrate(struct page *page, enum migrate_mode mode, struct list_head *left)
 {
@@ -108,7 +158,7 @@ static int core_migrate(struct page *page, enum migrate_mode mode, struct list_h
 	if (page_count(page) == 1) {
 		/* Freed while isolated: only the isolating reference is left. */
 		list_del(&page->lru);
-		ClearPageIsolated(page);
+		forget_isolation(page);
 		put_page(page);
 		return 1;
 	}

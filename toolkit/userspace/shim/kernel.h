@@ -66,6 +66,12 @@ typedef struct { unsigned long bits[1]; } nodemask_t;
 typedef long long loff_t;
 typedef int vm_fault_t;
 typedef u64 phys_addr_t;
+/* Since 6.18 the word of a page's flags has a type of its own. */
+typedef struct { unsigned long f; } memdesc_flags_t;
+struct llist_node { struct llist_node *next; };
+typedef struct { unsigned long value; } softleaf_t;
+typedef int mm_id_mapcount_t;
+typedef unsigned int mm_id_t;
 
 struct list_head { struct list_head *next, *prev; };
 struct hlist_head { struct hlist_node *first; };
@@ -109,6 +115,7 @@ struct callback_head { struct callback_head *next; void (*func)(struct callback_
 #define __releases(x)
 #define __must_hold(x)
 #define __private
+#define __context_unsafe(comment)
 #define __nocfi
 #define __no_kcsan
 #define fallthrough __attribute__((__fallthrough__))
@@ -142,6 +149,8 @@ struct callback_head { struct callback_head *next; void (*func)(struct callback_
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define swap(a, b) do { typeof(a) _t = (a); (a) = (b); (b) = _t; } while (0)
+#define ilog2(n) (63 - __builtin_clzl(n))
+#define order_base_2(n) ((n) > 1 ? ilog2((n) - 1) + 1 : 0)
 static inline bool is_power_of_2(unsigned long n) { return n && !(n & (n - 1)); }
 
 /* ---- errors ---- */

@@ -7,6 +7,18 @@
 #ifndef SHIM_PAGES_H
 #define SHIM_PAGES_H
 
+#ifdef SHIM_FLAGS_HAVE_A_TYPE
+#define FLAGS(page) ((page)->flags.f)
+#else
+#define FLAGS(page) ((page)->flags)
+#endif
+/* Until pages were moved by their type, the word of page->mapping could hold a tag. */
+#ifdef SHIM_MOVABLE_BY_TYPE
+#define MAPPING_IS_TAGGED(page) false
+#else
+#define MAPPING_IS_TAGGED(page) PageMappingFlags(page)
+#endif
+
 static inline void page_mapcount_reset(struct page *page)
 {
 	atomic_set(&page->_mapcount, -1);
@@ -88,7 +100,7 @@ void dump_page(const struct page *page, const char *reason)
 void dump_page(struct page *page, const char *reason)
 #endif
 {
-	host_log("page %lx: flags %lx count %d mapping %p: %s\n", page_to_pfn(page), page->flags,
+	host_log("page %lx: flags %lx count %d mapping %p: %s\n", page_to_pfn(page), FLAGS(page),
 		 page_ref_count(page), page->mapping, reason);
 }
 
@@ -105,7 +117,7 @@ static struct page *take_page(void)
 	page = mem_map + nr;
 	/* As the page allocator leaves it: what it does not set holds the last user's bytes. */
 	memset(page, 0x5a, sizeof(*page));
-	page->flags = 0;
+	FLAGS(page) = 0;
 	page->mapping = NULL;
 	set_page_private(page, 0);
 	/* Even: no tail page. */
@@ -139,7 +151,7 @@ static void release_page(struct page *page)
 	CHECK(!PageTail(page), "bad page: freed as a tail");
 	CHECK(!PageLocked(page), "bad page: freed while locked");
 	CHECK(!PagePrivate(page), "bad page: freed with PG_private");
-	CHECK(!page->mapping || PageMappingFlags(page), "bad page: freed with a mapping");
+	CHECK(!page->mapping || MAPPING_IS_TAGGED(page), "bad page: freed with a mapping");
 	CHECK(page_ref_count(page) == 0, "bad page: freed with references");
 #ifdef SHIM_STICKY_PAGE_TYPE
 	/* free_pages_prepare() takes a page type away. */
@@ -170,7 +182,11 @@ static inline void get_page(struct page *page)
 
 static inline bool get_page_unless_zero(struct page *page)
 {
+#ifdef SHIM_COUNTS_UNLESS_ZERO
+	return page_ref_add_unless_zero(page, 1);
+#else
 	return page_ref_add_unless(page, 1, 0);
+#endif
 }
 
 static inline void put_page(struct page *page)
@@ -185,7 +201,7 @@ static inline void put_page(struct page *page)
 static inline bool trylock_page(struct page *page)
 {
 	CHECK(page_ref_count(compound_head(page)) > 0, "a free page is locked");
-	return !test_and_set_bit(PG_locked, &compound_head(page)->flags);
+	return !test_and_set_bit(PG_locked, &FLAGS(compound_head(page)));
 }
 
 static inline void lock_page(struct page *page)
@@ -197,7 +213,7 @@ static inline void lock_page(struct page *page)
 static inline void unlock_page(struct page *page)
 {
 	CHECK(PageLocked(page), "unlock_page() of a page that is not locked");
-	clear_bit(PG_locked, &compound_head(page)->flags);
+	clear_bit(PG_locked, &FLAGS(compound_head(page)));
 }
 
 static inline void wait_on_page_locked(struct page *page)
@@ -220,6 +236,11 @@ static inline void folio_lock(struct folio *folio)
 static inline void folio_unlock(struct folio *folio)
 {
 	unlock_page(&folio->page);
+}
+
+static inline void folio_wait_locked(struct folio *folio)
+{
+	wait_on_page_locked(&folio->page);
 }
 
 static inline void folio_get(struct folio *folio)
@@ -297,6 +318,31 @@ static inline void copy_page(void *to, const void *from)
 {
 	memcpy(to, from, PAGE_SIZE);
 }
+/* ---- pieces of memory in a list, as many as an object can lie in ---- */
+struct scatterlist { struct page *page; unsigned int length, offset, left; };
+
+static inline void sg_init_table(struct scatterlist *list, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		list[i] = (struct scatterlist){ .left = count - i };
+}
+
+static inline void sg_set_page(struct scatterlist *piece, struct page *page, unsigned int length,
+			       unsigned int offset)
+{
+	CHECK(offset + length <= PAGE_SIZE, "a piece of memory that crosses its page's end");
+	piece->page = page;
+	piece->length = length;
+	piece->offset = offset;
+}
+
+static inline struct scatterlist *sg_next(struct scatterlist *piece)
+{
+	return piece->left > 1 ? piece + 1 : NULL;
+}
+
 #define kmsan_copy_page_meta(to, from) do { } while (0)
 #define copy_highpage(to, from) memcpy_page(to, 0, from, 0, PAGE_SIZE)
 #endif
