@@ -85,6 +85,18 @@ def test_a_single_threaded_run_is_compared_exactly_and_a_concurrent_one_says_how
     assert " 138 of them exact" not in summary(concurrent, "model/pages_used")
 
 
+def test_the_class_tables_of_pools_that_are_no_zram_devices_are_compared_too(recorded: Recorded) -> None:
+    evidence = recorded("drive-x86_64")
+    checks = {check.name: check for check in verdict(evidence).checks}
+    assert "model/obj_used" in checks
+    # Which is in mm_stat, and so with a device.
+    assert "model/pages_compacted" not in checks
+    table = evidence.checkpoint("driven") / "sys/kernel/debug/zsmalloc/zsdrive0/classes"
+    edit(table, r"^(\s+0\s+32\s+0\s+1\s+128\s+)13\b", r"\g<1>14")
+    edit(table, r"^(\s*Total\s+\d+\s+\d+\s+\d+\s+)186\b", r"\g<1>187")
+    assert "model/obj_used" in bad(evidence)
+
+
 def test_an_object_more_in_the_class_table_is_found_and_named(compacted: Evidence) -> None:
     table = compacted.checkpoint("halved") / "sys/kernel/debug/zsmalloc/zram1/classes"
     lines = table.read_text(encoding="utf-8").splitlines()
@@ -155,6 +167,7 @@ def test_a_lost_capture_is_an_error_that_names_it(compacted: Evidence) -> None:
         (Ending.FAILED, Status.FAIL),
         (Ending.LOST, Status.ERROR),
         (Ending.UNBUILT, Status.ERROR),
+        (Ending.UNREACHED, Status.ERROR),
     ],
 )
 def test_how_a_cell_ended_decides_when_nothing_else_can_be_said(

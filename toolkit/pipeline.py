@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from toolkit import judge, run, saved
 from toolkit.archive import Archive
@@ -47,6 +47,7 @@ from toolkit.kernel import arch as arches
 from toolkit.kernel import build, git, kconfig, pageless, series, source
 from toolkit.kernel.arch import Arch
 from toolkit.kernel.build import BuiltKernel
+from toolkit.kernel.internals import Internals
 from toolkit.kernel.pageless import Touch
 from toolkit.kernel.source import Tree
 from toolkit.kernel.symbols import Compiled, Symbols
@@ -190,14 +191,18 @@ def configured(target: Target, tree: Tree, say: Say) -> Path:
     return build.configure(tree, arch, asked, progress=say)
 
 
-def symbols(target: Target, tree: Tree, kernel: BuiltKernel, say: Say) -> Symbols:
-    """Where the code of a target's kernel lies; a line of its source may take a compiler to find."""
+def internals(target: Target, tree: Tree, kernel: BuiltKernel, say: Say) -> Internals:
+    """What workloads may need of a target's kernel; a line of its source, or a module, takes a compiler."""
     arch = arches.load(target.arch)
 
     def compiled(file: str) -> Compiled:
         return build.with_lines(tree, arch, configured(target, tree, say), file, progress=say)
 
-    return Symbols(kernel.system_map, compiled)
+    def module(sources: Path) -> Path:
+        config = configured(target, tree, say)
+        return build.module(tree, arch, config, kernel, sources, progress=say)
+
+    return Internals(Symbols(kernel.system_map, compiled), module)
 
 
 def built(target: Target, progress: Progress) -> tuple[Tree, BuiltKernel]:
@@ -433,7 +438,7 @@ class GuestBench:
     evidence: Evidence
     recorder: ftrace.Recorder
     say: Say
-    symbols: Symbols
+    internals: Internals
     eye: Eye | None = None
     random: random.Random = field(init=False)
     checks: list[Check] = field(default_factory=list)
@@ -473,7 +478,7 @@ def exercise(
     workload: Workload,
     seed: int,
     evidence: Evidence,
-    symbols: Symbols,
+    internals: Internals,
     say: Say,
     *,
     eye: Eye | None = None,
@@ -486,7 +491,7 @@ def exercise(
     """
     deadline = Deadline.after(workload.deadline_s)
     recorder = ftrace.Recorder(evidence.trace)
-    bench = GuestBench(guest, seed, deadline, evidence, recorder, say, symbols, eye)
+    bench = GuestBench(guest, seed, deadline, evidence, recorder, say, internals, eye)
     ending, trouble, detail = Ending.FINISHED, "", ""
     page_size = 0
     try:
@@ -687,7 +692,7 @@ def _cell(
             )
             durations = {}
         else:
-            known = symbols(Target.of(cell), prepared.tree, prepared.kernel, say)
+            known = internals(Target.of(cell), prepared.tree, prepared.kernel, say)
             facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
         if evidence.core.exists() and prepared.kernel is not None:
             say("inspecting its core")
@@ -704,7 +709,7 @@ def _attempt(
     cell: Cell,
     workload: Workload,
     kernel: BuiltKernel,
-    known: Symbols,
+    known: Internals,
     clone: bool,
     say: Say,
 ) -> tuple[Facts, Mapping[str, float]]:
@@ -786,13 +791,13 @@ def errand(cell: Cell, clone: bool, key: str, kernel: bytes) -> tuple[Facts, Map
         evidence = Evidence(Path(name, "cell"))
         evidence.directory.mkdir()
         workload = catalogue.load(cell.workload)
-        known = Symbols(found.system_map, _elsewhere)
+        known = Internals(Symbols(found.system_map, _elsewhere), _elsewhere)
         facts, durations = _attempt(evidence, cell, workload, found, known, clone, lambda _: None)
         return facts, durations, _packed(evidence.directory)
 
 
-def _elsewhere(file: str) -> Compiled:
-    raise HostError(f"a worker has no source to find a line of {file} in", hint="run this cell without it")
+def _elsewhere(what: object) -> NoReturn:
+    raise HostError(f"a worker has no tree to compile {what} in", hint="run this cell without workers")
 
 
 def _packed(directory: Path) -> bytes:

@@ -368,6 +368,52 @@ def with_lines(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Pro
     return Compiled(directory / "source.c", directory / "lines.o")
 
 
+def module(
+    tree: Tree, arch: Arch, config: Path, kernel: BuiltKernel, sources: Path, *, progress: Progress
+) -> Path:
+    """A module for a kernel of a tree, from a directory with its Kbuild and C files, which it is named as.
+
+    It is built in the tree's work directory, which has what a module needs of the kernel,
+    against the symbols that this kernel has: the work directory may hold another by now.
+    """
+    tools = toolchain(arch)
+    files = sorted(path for path in sources.iterdir() if path.is_file())
+    digest = hashlib.sha256(kernel.key.encode())
+    for path in files:
+        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
+
+    def make(directory: Path) -> None:
+        with _work_tree(tree, arch, config.stem, progress) as work:
+            work.use_config(config)
+            _compile(work, tools, ("modules_prepare",), progress)
+            place = work.source.parent / "module"
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            for path in files:
+                shutil.copyfile(path, place / path.name)
+            symbols = kernel.directory / "Module.symvers"
+            targets = (f"M={place}", f"KBUILD_EXTRA_SYMBOLS={symbols}", "modules")
+            with _aside(work.build / "Module.symvers"):
+                _compile(work, tools, targets, progress)
+            (built,) = place.glob("*.ko")
+            shutil.copyfile(built, directory / "module.ko")
+
+    return store.default_store().publish("modules", digest.hexdigest(), make) / "module.ko"
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[None]:
+    """A file, if it is there, that nobody sees as long as the context."""
+    hidden = path.with_name(f".{path.name}.aside")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(hidden)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            hidden.rename(path)
+
+
 def find(key: str) -> BuiltKernel | None:
     """The kernel that was built with `key`, if it is still in the store."""
     directory = store.default_store().find("kernels", key)

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, runtime_checkable
 
 from toolkit.errors import HostError, UnreachedError
+from toolkit.kernel.internals import Internals
 from toolkit.kernel.symbols import Place, Symbols
 from toolkit.rig.gdb import Gone, Stub, attached
 from toolkit.rig.guest import Output
@@ -93,7 +94,7 @@ class Choreographed(Protocol):
     @property
     def guest(self) -> QemuGuest: ...
     @property
-    def symbols(self) -> Symbols: ...
+    def internals(self) -> Internals: ...
 
 
 @dataclass
@@ -543,7 +544,7 @@ def stage(bench: Bench) -> Iterator[Stage]:
         pool = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="race")
         stack.callback(pool.shutdown, wait=True)
         stub = stack.enter_context(attached(bench.guest.qmp))
-        made = Stage(bench, bench.guest, bench.symbols, stub, pool)
+        made = Stage(bench, bench.guest, bench.internals.symbols, stub, pool)
         with made.paused():
             pass
         try:
