@@ -61,6 +61,15 @@ def test_functions_of_headers_that_zsmalloc_does_not_call_do_not_count() -> None
     assert found("int f(int x) { return x; }\n") == []
 
 
+def test_a_builtin_that_only_gcc_has_does_not_hide_the_rest() -> None:
+    body = (
+        "static char s[4];\n"
+        "enum { ENDS = !__builtin_has_attribute(s, nonstring) };\n"
+        "int f(struct page *page) { return ENDS + page->index; }\n"
+    )
+    assert found(body) == ["mm/zsmalloc.c:3: f() touches page.index"]
+
+
 def test_source_that_does_not_parse_is_refused_rather_than_called_clean() -> None:
     with pytest.raises(SourceError, match="cannot be parsed") as caught:
         touches(HEADER + "int f( {\n", TRIPLET)
@@ -73,10 +82,11 @@ def test_a_file_without_a_function_of_zsmalloc_is_refused_rather_than_called_cle
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
 @pytest.mark.parametrize("name", arches.names())
-def test_stock_zsmalloc_is_found_to_touch_what_the_variants_forbid(name: str) -> None:
+def test_stock_zsmalloc_is_found_to_touch_what_the_variants_forbid(name: str, kernel: str) -> None:
     arch = arches.load(name)
-    tree = source.fetch(source.load("6.1"), progress=print)
+    tree = source.fetch(source.load(kernel), progress=print)
     config = build.configure(tree, arch, kconfig.compose("base", arch, tree.release))
     found = touches(build.preprocess(tree, arch, config, SOURCE, progress=print), arch.triplet)
     assert {"page.private", "page.index", "page.page_type", "PG_private", "PG_locked"} <= {

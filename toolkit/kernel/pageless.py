@@ -37,6 +37,15 @@ COUNT = frozenset(
     {"get_page", "put_page", "try_get_page", "get_page_unless_zero", "page_count", "page_ref_count"}
 )
 
+# What a preprocessor has left is given to it a second time: not as output of one, for then
+# no macro would take the place of a builtin that gcc has and this libclang may not have.
+# 6.12 asks by it whether a string is declared as one without an end (__must_be_cstr()).
+_CLANG_ARGUMENTS = (
+    "-x", "c",
+    "-D__builtin_has_attribute(object, attribute)=0",
+    "-std=gnu11", "-fshort-wchar", "-funsigned-char", "-w",
+)  # fmt: skip
+
 _MARKER = re.compile(r'# (\d+) "([^"]*)"')
 
 # struct page under the names by which code reaches it.
@@ -118,7 +127,7 @@ def touches(preprocessed: str, triplet: str) -> tuple[Touch, ...]:
     """
     unit = cindex.Index.create().parse(
         "zsmalloc.i",
-        args=["-x", "cpp-output", "-std=gnu11", "-target", triplet, "-fshort-wchar", "-funsigned-char", "-w"],
+        args=[*_CLANG_ARGUMENTS, "-target", triplet],
         unsaved_files=[("zsmalloc.i", preprocessed)],
     )
     errors = [str(d) for d in unit.diagnostics if d.severity >= cindex.Diagnostic.Error]
