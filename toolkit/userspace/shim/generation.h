@@ -79,11 +79,25 @@
 #endif
 
 #ifdef SHIM_MIGRATES_MOVABLE_PAGES
+#ifdef SHIM_ALLOCATES_FOLIOS
+static struct folio *core_target(struct folio *folio, unsigned long target)
+{
+	(void)folio;
+	return (struct folio *)target;
+}
+
+#define CORE_MIGRATE(target, page, mode, left) \
+	migrate_movable_page(core_target, NULL, target, page, mode, 0, left)
+#else
 static struct page *core_target(struct page *page, unsigned long target)
 {
 	(void)page;
 	return (struct page *)target;
 }
+
+#define CORE_MIGRATE(target, page, mode, left) \
+	migrate_movable_page(core_target, NULL, target, page, 0, mode, 0, left)
+#endif
 
 /* 0, or 1 if the page was freed meanwhile, or an errno; the caller keeps no page. */
 static int core_migrate(struct page *page, enum migrate_mode mode, struct list_head *left)
@@ -91,8 +105,7 @@ static int core_migrate(struct page *page, enum migrate_mode mode, struct list_h
 	bool freed = page_count(page) == 1;
 	int error;
 
-	error = migrate_movable_page(core_target, NULL, freed ? 0 : (unsigned long)take_page(), page, 0, mode, 0,
-				     left);
+	error = CORE_MIGRATE(freed ? 0 : (unsigned long)take_page(), page, mode, left);
 	return error ? error : freed;
 }
 #else
