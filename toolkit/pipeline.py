@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -165,14 +165,27 @@ def patched(kernel: str, name: str, progress: Progress) -> Tree:
 
     TREE@base is the commit of that git tree which the series says it was made for.
     """
-    wanted = series.load(name)
-    if kernel.endswith("@base"):
-        if not wanted.base_commit:
-            raise InputError(f"the series {name} has no base-commit trailer", hint="give --kernel TREE@REV")
-        kernel = kernel.removesuffix("base") + wanted.base_commit
-    tree = fetch(kernel, progress)
-    with progress.step(f"apply {name} to {kernel}") as say:
-        return series.apply(tree, wanted, progress=say)
+    return patched_all([(kernel, name)], progress)[kernel, name]
+
+
+def patched_all(wanted: Iterable[tuple[str, str]], progress: Progress) -> Mapping[tuple[str, str], Tree]:
+    """The trees of several kernels with their series, by the names of both; each kernel is fetched once."""
+    fetched: dict[str, Tree] = {}
+    trees: dict[tuple[str, str], Tree] = {}
+    for kernel, name in dict.fromkeys(wanted):
+        patches = series.load(name)
+        revision = kernel
+        if kernel.endswith("@base"):
+            if not patches.base_commit:
+                raise InputError(
+                    f"the series {name} has no base-commit trailer", hint="give --kernel TREE@REV"
+                )
+            revision = kernel.removesuffix("base") + patches.base_commit
+        if revision not in fetched:
+            fetched[revision] = fetch(revision, progress)
+        with progress.step(f"apply {name} to {revision}") as say:
+            trees[kernel, name] = series.apply(fetched[revision], patches, progress=say)
+    return trees
 
 
 def build_target(target: Target, tree: Tree, say: Say) -> BuiltKernel:
@@ -619,7 +632,8 @@ def execute(
     targets = tuple(dict.fromkeys(map(Target.of, cells)))
     for target in targets:
         target.check()
-    trees = {target: patched(target.kernel, target.series, progress) for target in targets}
+    applied = patched_all(((target.kernel, target.series) for target in targets), progress)
+    trees = {target: applied[target.kernel, target.series] for target in targets}
     kept_run = resumed or kept.begin(argv, cells)
     records = {record.cell: record for record in kept_run.records() if record.ending not in _TRY_AGAIN}
     left = sorted(

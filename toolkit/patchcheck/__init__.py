@@ -112,7 +112,8 @@ def check(
     }
     for target in targets.values():
         target.check()
-    trees = {number: pipeline.patched(kernel, one, progress) for number, one in names.items()}
+    applied = pipeline.patched_all(((kernel, one) for one in names.values()), progress)
+    trees = {number: applied[kernel, one] for number, one in names.items()}
     cells = pipeline.plan(
         kernels=[kernel],
         series=list(names.values()),
