@@ -71,7 +71,7 @@ def test_a_resumed_run_keeps_its_records_and_runs_what_is_left(
     monkeypatch.setattr(pipeline, "_cell", run_cell)
     monkeypatch.setattr(pipeline, "_conclude", lambda kept, kept_run, records: tuple(records))
     again, outcome = pipeline.execute(
-        kept, cells, argv=[], jobs=1, clone=True, progress=_Quiet(), resumed=begun
+        kept, cells, argv=[], jobs=1, clone=True, progress=_Quiet(), resumed=begun, simulated=False
     )
     assert again == begun
     # The one that may take longest goes first.

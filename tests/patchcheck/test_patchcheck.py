@@ -10,7 +10,7 @@ from toolkit.kernel.bloat import Change, Growth
 from toolkit.kernel.build import Diagnostic, diagnostics
 from toolkit.metrics import Moved
 from toolkit.patchcheck import Patchcheck, Step, text
-from toolkit.verdict import Status
+from toolkit.verdict import Check, Status
 
 LOG = """\
   CC      mm/zsmalloc.o
@@ -90,3 +90,6 @@ def test_the_report_has_a_line_for_each_step_and_says_what_moved() -> None:
     assert "       zs_free 64 -> 100 (+36)" in told
     assert "     x.c:1: error: y" in told
     assert found.status is Status.FAIL
+    apart = (Check("baseline/x", Status.FAIL, "class tables differ"),)
+    assert dataclasses.replace(found, steps=(STEP,)).status is Status.PASS
+    assert dataclasses.replace(found, steps=(STEP,), across=apart).status is Status.FAIL

@@ -252,6 +252,9 @@ def _run(
         repeat=1,
     )
     try:
-        return pipeline.execute(kept, cells, argv=argv, jobs=jobs, clone=True, progress=progress)[1]
+        _, outcome = pipeline.execute(
+            kept, cells, argv=argv, jobs=jobs, clone=True, progress=progress, simulated=False
+        )
     except ConfigError:
         return None
+    return outcome

@@ -21,7 +21,7 @@ from toolkit.metrics import Moved
 from toolkit.pipeline import Target
 from toolkit.progress import Progress
 from toolkit.record import Outcome, Record, Run
-from toolkit.verdict import Status, worst
+from toolkit.verdict import Check, Status, worst
 
 SCHEMA = 1
 FILE = "patchcheck.json"
@@ -58,17 +58,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Patchcheck:
-    """All steps, those of one patch together; `baseline` has the suite's verdicts before the first."""
+    """All steps, those of one patch together; `baseline` has the suite's verdicts before the first.
+
+    `across` are the checks between steps and architectures, and of the sources alone.
+    """
 
     series: str
     version: str
     baseline: Mapping[str, tuple[Status, ...]]
     steps: tuple[Step, ...]
+    across: tuple[Check, ...] = ()
     schema: int = SCHEMA
 
     @property
     def status(self) -> Status:
-        return worst([*(step.status for step in self.steps), *map(worst, self.baseline.values())])
+        checks = (check.status for check in self.across)
+        return worst([*(step.status for step in self.steps), *map(worst, self.baseline.values()), *checks])
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ def check(
         version=tree.version,
         baseline={arch: tuple(r.status for r in records[arch, first - 1]) for arch in archs},
         steps=tuple(steps),
+        across=outcome.across,
     )
     saved.write(kept_run.directory / FILE, result)
     return kept_run, outcome, result
