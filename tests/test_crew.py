@@ -127,7 +127,7 @@ def test_an_errand_brings_the_kernel_and_takes_back_the_evidence(
     used: list[BuiltKernel] = []
 
     def attempt(
-        evidence: Evidence, cell: Cell, workload: object, built: BuiltKernel, clone: bool, say: object
+        evidence: Evidence, cell: Cell, workload: object, built: BuiltKernel, *_: object
     ) -> tuple[Facts, Mapping[str, float]]:
         used.append(built)
         evidence.console_log.write_text("Linux version", encoding="utf-8")
