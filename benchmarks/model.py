@@ -24,7 +24,7 @@ from toolkit.store import default_store
 from toolkit.userspace.build import compile_tree, directory_reader
 from toolkit.userspace.library import REQUEST, Request, open_library
 
-RELEASES = ("6.1", "6.12")
+RELEASES = ("6.1", "6.12", "7.3")
 
 
 def churn(made: Geometry, count: int) -> Operations:
@@ -66,7 +66,7 @@ def requests(operations: Operations) -> np.ndarray[tuple[int], np.dtype[np.void]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--operations", type=int, default=300_000)
+    parser.add_argument("--operations", type=int, default=1_000_000)
     parser.add_argument("--tree", type=Path, help="a kernel tree of 6.1, to run its own zsmalloc.c too")
     options = parser.parse_args()
     out = sys.stdout.write
@@ -81,7 +81,7 @@ def main() -> None:
     if options.tree is None:
         return
     rows = requests(churn(geometry("6.1", 4096), options.operations))
-    for sanitize in (True, False):
+    for sanitize, content in ((True, True), (True, False), (False, True), (False, False)):
         deadline = Deadline.after(1200)
         program = compile_tree(
             directory_reader(options.tree),
@@ -91,9 +91,13 @@ def main() -> None:
             deadline=deadline,
         )
         with open_library(program, deadline=deadline) as library:
+            library.ask(Request.CONTENT, int(content))
             taken = seconds(lambda library=library: library.submit(rows))  # type: ignore[misc]
         name = "sanitized" if sanitize else "plain"
-        out(f"6.1 zsmalloc.c, {name:9}{len(rows) / taken / 1e6:9.3f} M requests/s with content\n")
+        out(
+            f"6.1 zsmalloc.c, {name:9}{len(rows) / taken / 1e6:9.3f} M requests/s"
+            f"{' with content' if content else ''}\n"
+        )
 
 
 if __name__ == "__main__":

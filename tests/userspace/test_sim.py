@@ -204,3 +204,21 @@ def test_an_isolated_page_of_a_freed_zspage_goes_with_its_last_reference(library
         (Request.DESTROY, 0, 0, 0),
     ]
     assert compare(library, V6_1, requests) is None
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_without_content_everything_lies_where_it_lies_with_it(kernel: str) -> None:
+    rows = [(Request.CREATE, 0, 0, 0)]
+    rows += [(Request.MALLOC, 0, 40 + 97 * n % 4000, n) for n in range(400)]
+    rows += [(Request.FREE, 0, 0, n) for n in range(0, 400, 3)]
+    rows += [(Request.COMPACT, 0, 0, 0)]
+    seen = []
+    for content in (1, 0):
+        with open_library(program_of(kernel, 4096), deadline=Deadline.after(60)) as library:
+            assert library.ask(Request.CONTENT, content) == 0
+            library.submit(rows)
+            assert library.ask(Request.CONTENT, 1) == REFUSED
+            verified = library.ask(Request.VERIFY, c=1)
+            assert verified == (0 if content else REFUSED)
+            seen.append((library.layout(0), library.classes(0, geometry_of(kernel, 4096))))
+    assert seen[0] == seen[1]

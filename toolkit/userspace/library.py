@@ -60,6 +60,9 @@ class Request(IntEnum):
     CLASSES = 24  # pool a: text, debugfs `classes`
     LAYOUT = 25  # pool a: text, see Library.layout()
     MOVE = 26  # isolate and migrate, mode a, the next movable page from the b-th page on
+    # Fill and compare objects and lay pages far apart (a = 1, as at first), or be fast (0); refused
+    # while a page is taken.
+    CONTENT = 27
 
 
 # The answer to a request that made no sense when it came.
@@ -68,7 +71,7 @@ REFUSED = -(1 << 63)
 EBUSY, EINVAL, ENOMEM, ENOSPC = 16, 22, 12, 28
 
 REQUEST = np.dtype([("op", "<u4"), ("a", "<u4"), ("b", "<u8"), ("c", "<u8")])
-_LARGEST_BATCH = 4096
+_LARGEST_BATCH = 32768
 # A batch takes milliseconds: one that takes this long loops over a broken list.
 _ANSWER_WITHIN_S = 10.0
 

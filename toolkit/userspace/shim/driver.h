@@ -13,7 +13,7 @@
 enum request {
 	CREATE, DESTROY, MALLOC, FREE, VERIFY, REWRITE, COMPACT, ISOLATE, MIGRATE, PUTBACK, HOLD, RELEASE,
 	RUN_WORK, FAIL_PAGE, FAIL_SLAB, CONTEND, SHRINK_COUNT, SHRINK_SCAN, TOTAL_PAGES, PAGES_COMPACTED,
-	HUGE_SIZE, PAGES_TAKEN, ZONE_PAGES, SLAB_OBJECTS, CLASSES, LAYOUT, MOVE,
+	HUGE_SIZE, PAGES_TAKEN, ZONE_PAGES, SLAB_OBJECTS, CLASSES, LAYOUT, MOVE, CONTENT,
 };
 
 struct object {
@@ -108,7 +108,8 @@ static int64_t request_malloc(uint32_t slot, uint32_t size, uint64_t id)
 	object->size = size;
 	object->pool = slot;
 	object->version = 0;
-	write_object(id, object);
+	if (content_kept)
+		write_object(id, object);
 	return 0;
 }
 
@@ -118,9 +119,22 @@ static int64_t request_free(uint64_t id)
 
 	if (!object)
 		return REFUSED;
-	verify_object(id, object);
+	if (content_kept)
+		verify_object(id, object);
 	zs_free(pools[object->pool], object->handle);
 	object->handle = 0;
+	return 0;
+}
+
+/* Objects that were never filled cannot be compared: it is all of them or none. */
+static int64_t request_content(bool kept)
+{
+	if (free_count < NR_PAGES)
+		return REFUSED;
+	content_kept = kept;
+	spread_pages(kept ? 12289 : 1);
+	if (!kept)
+		host_expect_all(arena, NR_PAGES * (PAGE_SIZE + GUARD));
 	return 0;
 }
 
@@ -385,13 +399,13 @@ static int64_t request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 	case FREE:
 		return request_free(c);
 	case VERIFY:
-		object = live_object(c);
+		object = content_kept ? live_object(c) : NULL;
 		if (!object)
 			return REFUSED;
 		verify_object(c, object);
 		return 0;
 	case REWRITE:
-		object = live_object(c);
+		object = content_kept ? live_object(c) : NULL;
 		if (!object)
 			return REFUSED;
 		ACCESS_READ_AGAIN(pools[object->pool], object->handle, scratch, object->size);
@@ -450,6 +464,8 @@ static int64_t request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 		return request_classes(a);
 	case LAYOUT:
 		return request_layout(a);
+	case CONTENT:
+		return request_content(a);
 	}
 	return REFUSED;
 }

@@ -13,6 +13,8 @@ void *host_alloc(size_t size);
 void host_free(void *object);
 /* `size` bytes of zeros that are backed by memory only where touched. */
 void *host_reserve(size_t size);
+/* Much of that memory is going to be used, from its beginning on. */
+void host_expect_all(void *at, size_t size);
 void host_poison(const void *at, size_t size);
 void host_unpoison(const void *at, size_t size);
 int host_format(char *out, size_t size, const char *format, __builtin_va_list arguments);

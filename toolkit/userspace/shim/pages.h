@@ -46,6 +46,8 @@ static struct zone zones[2];
 /* Counted down at each page; the one that reaches 0 is not to be had. */
 static unsigned long fail_page_in;
 static unsigned long fail_slab_in;
+/* Whether objects and new pages are filled, and pages lie apart and rest before they are used again. */
+static bool content_kept = true;
 
 static unsigned long page_nr(const struct page *page)
 {
@@ -60,16 +62,22 @@ static char *page_memory(unsigned long nr)
 	return arena + nr * (PAGE_SIZE + GUARD);
 }
 
-static void pages_start(void)
+/* With a large odd stride, neighbours in a zspage lie far apart and in both zones. */
+static void spread_pages(unsigned long stride)
 {
 	unsigned long nr;
 
+	for (nr = 0; nr < NR_PAGES; nr++)
+		free_pfns[nr] = nr * stride % NR_PAGES;
+	free_first = 0;
+	free_count = NR_PAGES;
+}
+
+static void pages_start(void)
+{
 	mem_map = host_reserve(NR_PAGES * sizeof(*mem_map));
 	arena = (char *)host_reserve(NR_PAGES * (PAGE_SIZE + GUARD) + GUARD) + GUARD;
-	/* Neighbours in a zspage lie far apart and in both zones. */
-	for (nr = 0; nr < NR_PAGES; nr++)
-		free_pfns[nr] = nr * 12289 % NR_PAGES;
-	free_count = NR_PAGES;
+	spread_pages(12289);
 }
 
 struct page *pfn_to_page(unsigned long pfn)
@@ -130,7 +138,8 @@ static struct page *take_page(void)
 	host_unpoison(page_memory(nr), PAGE_SIZE);
 	host_poison(page_memory(nr) - GUARD, GUARD);
 	host_poison(page_memory(nr) + PAGE_SIZE, GUARD);
-	memset(page_memory(nr), 0xaa, PAGE_SIZE > 4096 ? 4096 : PAGE_SIZE);
+	if (content_kept)
+		memset(page_memory(nr), 0xaa, PAGE_SIZE > 4096 ? 4096 : PAGE_SIZE);
 	return page;
 }
 
@@ -162,7 +171,13 @@ static void release_page(struct page *page)
 	CHECK(!page_maps[nr], "a page is freed while it is mapped");
 	page_taken[nr] = 0;
 	host_poison(page_memory(nr), PAGE_SIZE);
-	free_pfns[(free_first + free_count) % NR_PAGES] = nr;
+	/* The page that is free for longest is taken next, unless pages are to be warm. */
+	if (content_kept) {
+		free_pfns[(free_first + free_count) % NR_PAGES] = nr;
+	} else {
+		free_first = (free_first + NR_PAGES - 1) % NR_PAGES;
+		free_pfns[free_first] = nr;
+	}
 	free_count++;
 }
 
