@@ -7,6 +7,7 @@
  * Tries pages in random order until --pages succeeded or --tries were made, leaving out
  * those that /proc/kpageflags says are free, of the page cache, anonymous, slab and the
  * like: what is left is the kernel's own, most of which cannot be moved, and zsmalloc's.
+ * A tail counts if it does not follow its head: a zspage can pose as the head of its pages.
  * A page that was offlined is lost to the guest.
  */
 #define _GNU_SOURCE
@@ -23,7 +24,7 @@
 #define KPF_RESERVED 32
 
 #define NOT_ZSMALLOC                                                                                        \
-	(BIT(KPF_LRU) | BIT(KPF_SLAB) | BIT(KPF_BUDDY) | BIT(KPF_ANON) | BIT(KPF_COMPOUND_TAIL) |              \
+	(BIT(KPF_LRU) | BIT(KPF_SLAB) | BIT(KPF_BUDDY) | BIT(KPF_ANON) |                                       \
 	 BIT(KPF_COMPOUND_HEAD) | BIT(KPF_HUGE) | BIT(KPF_HWPOISON) | BIT(KPF_NOPAGE) | BIT(KPF_OFFLINE) |     \
 	 BIT(KPF_PGTABLE) | BIT(KPF_RESERVED) | BIT(KPF_SWAPBACKED) | BIT(KPF_UPTODATE))
 
@@ -34,11 +35,22 @@ static const struct option long_options[] = {
 	{ 0 },
 };
 
+/* Whether a frame that is a tail, if it is, belongs to the compound page that the frames before are of. */
+static int is_tail_of_page(uint64_t flags, int *in_compound)
+{
+	if (flags & BIT(KPF_COMPOUND_HEAD))
+		*in_compound = 1;
+	else if (!(flags & BIT(KPF_COMPOUND_TAIL)))
+		*in_compound = 0;
+	return *in_compound;
+}
+
 /* The frames that may be zsmalloc's, and how many. */
 static uint64_t *candidates(const char *path, uint64_t *count)
 {
 	int file = open(path, O_RDONLY);
 	uint64_t *frames = NULL, flags[512], frame = 0, room = 0;
+	int in_compound = 0;
 	ssize_t length;
 
 	if (file < 0)
@@ -46,7 +58,7 @@ static uint64_t *candidates(const char *path, uint64_t *count)
 	*count = 0;
 	while ((length = read(file, flags, sizeof(flags))) > 0)
 		for (ssize_t i = 0; i < length / 8; i++, frame++) {
-			if (flags[i] & NOT_ZSMALLOC)
+			if (is_tail_of_page(flags[i], &in_compound) || flags[i] & NOT_ZSMALLOC)
 				continue;
 			if (*count == room) {
 				room = room ? 2 * room : 1024;
