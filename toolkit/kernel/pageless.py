@@ -32,10 +32,13 @@ HANDLE_ONLY = frozenset(
     }
 )  # fmt: skip
 
-# The reference count, as every user of a page may take and drop one.
+# The reference count, as every user of a page may take and drop one, or freeze it.
 COUNT = frozenset(
-    {"get_page", "put_page", "try_get_page", "get_page_unless_zero", "page_count", "page_ref_count"}
-)
+    {
+        "get_page", "put_page", "try_get_page", "get_page_unless_zero", "page_count", "page_ref_count",
+        "page_ref_freeze", "page_ref_unfreeze",
+    }
+)  # fmt: skip
 
 # What a preprocessor has left is given to it a second time: not as output of one, for then
 # no macro would take the place of a builtin that gcc has and this libclang may not have.
