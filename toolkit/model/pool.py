@@ -393,6 +393,16 @@ class Pool:
 
         return release
 
+    def pages_kept(self, handle: int) -> Callable[[], int]:
+        """What tells how many pages somebody keeps who has a reference to the zspage of a live object.
+
+        None as long as it has objects, and all of them when it was freed meanwhile.
+        """
+        zspage, _ = self._places[handle]
+        assert zspage.size_class is not None
+        pages = zspage.size_class.pages
+        return lambda: 0 if zspage.inuse else pages
+
     def neighbours(self, handle: int) -> tuple[int, ...]:
         """The live objects of the zspage that holds `handle`, itself included."""
         return tuple(other for other in self._places[handle][0].objects if other is not None)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import random
 import re
@@ -122,7 +123,7 @@ def simulate(
     difference: Difference | None = None
     try:
         with open_library(program, deadline=deadline) as library:
-            side = _ModelSide(geometry, isolation_pins=isolation_pins(library.program))
+            side = _ModelSide(geometry, isolation=isolation_of(library.program))
             for batch in _batches(random.Random(seed), side, operations):
                 requests = [row for row, _ in batch]
                 difference = _compare_batch(library, side, requests, [answer for _, answer in batch], done)
@@ -140,16 +141,26 @@ def simulate(
 
 def compare(library: Library, geometry: Geometry, requests: Sequence[Row]) -> Difference | None:
     """Carry out `requests` on a fresh library and a fresh model; how they differ, if they do."""
-    side = _ModelSide(geometry, isolation_pins=isolation_pins(library.program))
+    side = _ModelSide(geometry, isolation=isolation_of(library.program))
     return _compare_batch(library, side, list(requests), [side.apply(row) for row in requests], Counter())
 
 
-@functools.cache
-def isolation_pins(program: Program) -> bool:
-    """Whether a zspage stays while one of its pages is isolated, found out by doing it.
+class Isolation(enum.Enum):
+    """What an isolated page does to its zspage. All of them are right, and the model follows."""
 
-    Mainline frees an empty zspage at once and leaves the isolated page to migration; a
-    variant may keep it until the page is back. Both are right, and the model follows.
+    # Mainline: an empty zspage is freed at once, and migration is left with the page.
+    OF_PAGE = enum.auto()
+    # It stays in its pool, empty, until the page is back.
+    PINS = enum.auto()
+    # It leaves the pool at once, but keeps its pages until the last reference is gone, be it
+    # of an isolated page or of a holder. Its pages have one isolator at a time.
+    OUTLIVES = enum.auto()
+
+
+@functools.cache
+def isolation_of(program: Program) -> Isolation:
+    """Which of them a program has, found out by doing it.
+
     A program that cannot even do that is taken for mainline: comparing will tell.
     """
     pool, identity = 15, 0
@@ -159,12 +170,16 @@ def isolation_pins(program: Program) -> bool:
         (Request.ISOLATE, 0, 0, identity),
         (Request.FREE, 0, 0, identity),
         (Request.TOTAL_PAGES, pool, 0, 0),
+        (Request.ZONE_PAGES, 0, 0, 0),
     ]
     try:
         with open_library(program, deadline=Deadline.after(_PROBE_S)) as library:
-            return bool(library.submit(requests).tolist()[-1])
+            in_pool, in_zones = library.submit(requests).tolist()[-2:]
     except (CrashError, HangError):
-        return False
+        return Isolation.OF_PAGE
+    if in_pool:
+        return Isolation.PINS
+    return Isolation.OUTLIVES if in_zones else Isolation.OF_PAGE
 
 
 def _compare_batch(
@@ -217,7 +232,7 @@ def _compare_state(library: Library, side: _ModelSide, requests: tuple[Row, ...]
             return Difference("the class table", str(wanted), str(seen), requests)
     numbers = (
         (Request.TOTAL_PAGES, side.pool.pages),
-        (Request.ZONE_PAGES, side.pool.pages),
+        (Request.ZONE_PAGES, side.pool.pages + side.pages_kept),
         (Request.PAGES_COMPACTED, side.pool.pages_compacted),
         (Request.SHRINK_COUNT, sum(row.freeable for row in table)),
     )
@@ -236,6 +251,10 @@ def _compare_state(library: Library, side: _ModelSide, requests: tuple[Row, ...]
     return None
 
 
+def _nothing() -> None:
+    pass
+
+
 def _lists(pool: Pool) -> ListLayout:
     """The model's layout in the shape of Library.layout()."""
     lists: ListLayout = {}
@@ -252,16 +271,18 @@ def _lists(pool: Pool) -> ListLayout:
 class _ModelSide:
     """The model behind the requests: what each of them must answer, None for anything."""
 
-    def __init__(self, geometry: Geometry, *, isolation_pins: bool) -> None:
+    def __init__(self, geometry: Geometry, *, isolation: Isolation) -> None:
         self.geometry = geometry
-        self._pins = isolation_pins
+        self._isolation = isolation
         self.pool: Pool | None = None
         # The live objects, and where in that list each of them is.
         self.live: list[int] = []
         self._at: dict[int, int] = {}
-        # Pages that are isolated, the last one last, each with what unpins its zspage.
-        self.isolated: list[tuple[tuple[object, int], Callable[[], None] | None]] = []
+        # Pages that are isolated, the last one last, each with what ends that.
+        self.isolated: list[tuple[tuple[object, int], Callable[[], None]]] = []
         self._holders: dict[int, Callable[[], None]] = {}
+        # References to zspages: which one, and what tells how many pages it keeps.
+        self._references: list[tuple[object, Callable[[], int]]] = []
         self._fail_page = 0
         self._fail_slab = 0
         self._identities = 0
@@ -317,7 +338,8 @@ class _ModelSide:
             if a in self._holders or c not in self._at:
                 return REFUSED
             # Should that very page be locked already, the tree answers -EBUSY: one holder at a time.
-            self._holders[a] = self.pool.hold(c)
+            outlives = self._isolation is Isolation.OUTLIVES
+            self._holders[a] = self._refer(self.pool, c) if outlives else self.pool.hold(c)
             return None
         if op == Request.RELEASE:
             holder = self._holders.pop(a, None)
@@ -349,21 +371,41 @@ class _ModelSide:
             return REFUSED
         self.pool = None
         self.isolated.clear()
+        self._references.clear()
         return 0
 
     def _isolate(self, pool: Pool, identity: int) -> int | None:
         if identity not in self._at:
             return REFUSED
         page = pool.page_of(identity)
-        if any(page == other for other, _ in self.isolated):
+        taken = [other for other, _ in self.isolated]
+        if page in taken:
             return -EBUSY
-        self.isolated.append((page, pool.hold(identity) if self._pins else None))
+        if self._isolation is Isolation.PINS:
+            end = pool.hold(identity)
+        elif self._isolation is Isolation.OUTLIVES:
+            if any(page[0] is zspage for zspage, _ in taken):
+                return -EBUSY
+            end = self._refer(pool, identity)
+        else:
+            end = _nothing
+        self.isolated.append((page, end))
         return None
 
     def _back(self, at: int) -> None:
-        _, unpin = self.isolated.pop(at)
-        if unpin is not None:
-            unpin()
+        _, end = self.isolated.pop(at)
+        end()
+
+    def _refer(self, pool: Pool, identity: int) -> Callable[[], None]:
+        """Take a reference to the zspage of a live object; call what is returned to drop it."""
+        reference = (pool.page_of(identity)[0], pool.pages_kept(identity))
+        self._references.append(reference)
+        return lambda: self._references.remove(reference)
+
+    @property
+    def pages_kept(self) -> int:
+        """Pages of zspages that have left the pool, but not the zones."""
+        return sum(kept() for kept in dict(self._references).values())
 
     def _malloc(self, pool: Pool, size: int, identity: int) -> int:
         if identity in self._at:

@@ -30,6 +30,13 @@ static uint64_t nr_objects;
 /* Two runs of bytes without a pattern: every object holds a piece of it. */
 static unsigned char noise[PAGE_SIZE + 65536];
 static unsigned char scratch[PAGE_SIZE];
+/* A page that is isolated, on a list of its own: each has another isolator. */
+struct isolation {
+	struct list_head link;
+	struct list_head list;
+	struct page *page;
+};
+/* The newest first. */
 static LIST_HEAD(isolated);
 static struct page *held[8];
 static int held_preempt[8];
@@ -190,13 +197,13 @@ static struct page *nth_movable(uint64_t n)
 }
 
 /* Counted from the one that was isolated last. */
-static struct page *nth_isolated(uint64_t n)
+static struct isolation *nth_isolated(uint64_t n)
 {
-	struct list_head *at;
+	struct isolation *isolation;
 
-	list_for_each_prev(at, &isolated)
+	list_for_each_entry(isolation, &isolated, link)
 		if (n-- == 0)
-			return list_entry(at, struct page, lru);
+			return isolation;
 	return NULL;
 }
 
@@ -215,47 +222,61 @@ static struct page *page_of(uint64_t id)
 
 static int64_t request_isolate(struct page *page)
 {
+	struct isolation *isolation;
+
 	if (!page)
 		return REFUSED;
-	if (!CORE_ISOLATE(page))
+	isolation = host_alloc(sizeof(*isolation));
+	INIT_LIST_HEAD(&isolation->list);
+	isolation->page = page;
+	if (!CORE_ISOLATE(page, &isolation->list)) {
+		host_free(isolation);
 		return -EBUSY;
-	list_add_tail(&page->lru, &isolated);
+	}
+	list_add(&isolation->link, &isolated);
 	return page_nr(page);
 }
 
-static int64_t migrate(struct page *page, uint32_t mode)
+static void end_isolation(struct isolation *isolation)
 {
-	unsigned long nr = page_nr(page);
+	CHECK(list_empty(&isolation->list), "what was moved or put back was left on its list");
+	list_del(&isolation->link);
+	host_free(isolation);
+}
+
+static int64_t migrate(struct isolation *isolation, uint32_t mode)
+{
+	unsigned long nr = page_nr(isolation->page);
 	int error;
 
-	error = core_migrate(page, mode, &isolated);
-	CHECK(error < 0 || !page_taken[nr], "a page that was moved away from is still referenced");
+	error = core_migrate(isolation->page, mode, &isolation->list);
+	if (error < 0)
+		return error;
+	CHECK(!page_taken[nr], "a page that was moved away from is still referenced");
+	end_isolation(isolation);
 	return error;
 }
 
-static void putback(struct page *page)
+static void putback(struct isolation *isolation)
 {
-	LIST_HEAD(list);
-
-	list_move(&page->lru, &list);
-	putback_movable_pages(&list);
-	CHECK(list_empty(&list), "putback_movable_pages() left a page on its list");
+	putback_movable_pages(&isolation->list);
+	end_isolation(isolation);
 }
 
 static int64_t request_migrate(uint64_t n, uint32_t mode)
 {
-	struct page *page = nth_isolated(n);
+	struct isolation *isolation = nth_isolated(n);
 
-	return page ? migrate(page, mode) : REFUSED;
+	return isolation ? migrate(isolation, mode) : REFUSED;
 }
 
 static int64_t request_putback(uint64_t n)
 {
-	struct page *page = nth_isolated(n);
+	struct isolation *isolation = nth_isolated(n);
 
-	if (!page)
+	if (!isolation)
 		return REFUSED;
-	putback(page);
+	putback(isolation);
 	return 0;
 }
 
@@ -263,12 +284,14 @@ static int64_t request_putback(uint64_t n)
 static int64_t request_move(struct page *page, uint32_t mode)
 {
 	int64_t error = request_isolate(page);
+	struct isolation *isolation;
 
 	if (error < 0)
 		return error;
-	error = migrate(page, mode);
+	isolation = nth_isolated(0);
+	error = migrate(isolation, mode);
 	if (error < 0)
-		putback(page);
+		putback(isolation);
 	return error;
 }
 
@@ -280,7 +303,9 @@ static int64_t request_hold(uint32_t which, uint64_t id)
 
 	if (which >= 8 || held[which] || !page)
 		return REFUSED;
-	CHECK(get_page_unless_zero(page), "a page in use has no reference");
+	CHECK(CORE_TRYGET(page), "a page in use has no reference");
+	/* A page can be exchanged, its head stays. */
+	page = compound_head(page);
 	/* It is another CPU that does not preempt while it holds a spinlock. */
 	before = shim_preempt_count;
 	if (!CORE_TRYLOCK(page)) {
@@ -290,7 +315,7 @@ static int64_t request_hold(uint32_t which, uint64_t id)
 	held_preempt[which] = shim_preempt_count - before;
 	shim_preempt_count = before;
 	held[which] = page;
-	return page_nr(page);
+	return 0;
 }
 
 static int64_t request_release(uint32_t which)
@@ -308,9 +333,16 @@ static int64_t request_destroy(uint32_t slot)
 {
 	if (!pools[slot] || any_held() || pool_in_use(slot))
 		return REFUSED;
+#ifdef SHIM_DESCRIBED_PAGES
+	/* What is isolated outlives the pool. */
+	zs_destroy_pool(pools[slot]);
+	shim_run_rcu();
+#endif
 	while (!list_empty(&isolated))
 		request_putback(0);
+#ifndef SHIM_DESCRIBED_PAGES
 	zs_destroy_pool(pools[slot]);
+#endif
 	pools[slot] = NULL;
 	return 0;
 }
@@ -478,6 +510,7 @@ int64_t driver_request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 	if (a >= NR_POOLS)
 		return REFUSED;
 	result = request(op, a, b, c);
+	shim_run_rcu();
 	CHECK(at_rest(), "a lock, a mapping or preemption was left behind");
 	return result;
 }

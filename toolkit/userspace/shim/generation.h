@@ -55,19 +55,47 @@
 #define ACCESS_READ_AGAIN(pool, handle, to, size) ACCESS_READ(pool, handle, to, size)
 #endif
 
+#ifdef SHIM_DESCRIBED_PAGES
+static void release_head(struct page *head)
+{
+	struct movable_desc *desc = folio_movable_desc((struct folio *)head);
+
+	if (desc)
+		movable_desc_ops(desc)->release(desc);
+	else
+		release_page(head);
+}
+#define CORE_IS_MOVABLE(page) page_is_described(page)
+#define CORE_IS_ISOLATED(page) PageIsolated(compound_head(page))
+#define CORE_TRYGET(page) get_page_unless_zero(compound_head(page))
+/* The core puts what it isolates on the list. */
+#define CORE_ISOLATE(page, list) (isolate_movable_page(page, 0, list) == 0)
+#else
+static void release_head(struct page *head)
+{
+	release_page(head);
+}
+#define CORE_TRYGET(page) get_page_unless_zero(page)
 #ifdef SHIM_MOVABLE_BY_TYPE
 #define CORE_IS_MOVABLE(page) page_has_movable_ops(page)
 #define CORE_IS_ISOLATED(page) PageMovableOpsIsolated(page)
+#define ISOLATED(page) isolate_movable_ops_page(page, 0)
 #else
 #define CORE_IS_MOVABLE(page) __PageMovable(page)
 #define CORE_IS_ISOLATED(page) PageIsolated(page)
-#endif
-#if defined(SHIM_MOVABLE_BY_TYPE)
-#define CORE_ISOLATE(page) isolate_movable_ops_page(page, 0)
-#elif defined(SHIM_ISOLATE_RETURNS_BOOL)
-#define CORE_ISOLATE(page) isolate_movable_page(page, 0)
+#ifdef SHIM_ISOLATE_RETURNS_BOOL
+#define ISOLATED(page) isolate_movable_page(page, 0)
 #else
-#define CORE_ISOLATE(page) (isolate_movable_page(page, 0) == 0)
+#define ISOLATED(page) (isolate_movable_page(page, 0) == 0)
+#endif
+#endif
+static bool CORE_ISOLATE(struct page *page, struct list_head *list)
+{
+	if (!ISOLATED(page))
+		return false;
+	list_add(&page->lru, list);
+	return true;
+}
 #endif
 #ifdef SHIM_OWNERS_LOCK
 /* Owners may have a lock of their own, which then is what the core takes. */
@@ -78,7 +106,29 @@
 #define CORE_UNLOCK(page) unlock_page(page)
 #endif
 
-#ifdef SHIM_MIGRATES_MOVABLE_PAGES
+#ifdef SHIM_DESCRIBED_PAGES
+static struct page *core_target(struct page *page, unsigned long unused)
+{
+	(void)page;
+	(void)unused;
+	return take_page();
+}
+
+/* 0, or 1 if the page was freed meanwhile, or an errno; what was not moved stays on its list. */
+static int core_migrate(struct page *page, enum migrate_mode mode, struct list_head *list)
+{
+	struct movable_desc *desc = list_first_entry(list, struct movable_desc, lru);
+	bool freed = !movable_desc_ops(desc)->isolated_page(desc);
+	int error, gone = 0;
+	LIST_HEAD(left);
+
+	(void)page;
+	error = migrate_movable_desc(core_target, NULL, 0, desc, 0, mode, 0, &left, &gone);
+	CHECK(gone == !error, "more or less than the one isolated page was moved");
+	list_splice(&left, list);
+	return error ? error : freed;
+}
+#elif defined(SHIM_MIGRATES_MOVABLE_PAGES)
 #ifdef SHIM_ALLOCATES_FOLIOS
 static struct folio *core_target(struct folio *folio, unsigned long target)
 {

@@ -269,6 +269,8 @@ static inline bool test_and_clear_bit(long nr, volatile unsigned long *p)
 	return old;
 }
 #define test_and_set_bit_lock test_and_set_bit
+#define hweight_long(word) ((unsigned int)__builtin_popcountl(word))
+#define __ffs(word) ((unsigned long)__builtin_ctzl(word))
 
 /* ---- 2. preemption and sleeping ---- */
 extern int shim_preempt_count;	/* spinlocks, kmaps and local locks that are held */
@@ -290,8 +292,13 @@ extern int shim_rcu_depth;
 	shim_rcu_depth--; } while (0)
 #define rcu_dereference(p) READ_ONCE(p)
 #define rcu_assign_pointer(p, v) WRITE_ONCE(p, v)
-#define synchronize_rcu() might_sleep()
-#define rcu_barrier() might_sleep()
+#define synchronize_rcu() shim_run_rcu()
+#define rcu_barrier() shim_run_rcu()
+/* A grace period ends with each request, or when somebody waits for it. */
+void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
+void shim_kfree_rcu(struct rcu_head *head, size_t offset);
+#define kfree_rcu(object, head) shim_kfree_rcu(&(object)->head, offsetof(typeof(*(object)), head))
+void shim_run_rcu(void);
 
 /* ---- 2. locks: taking one twice, or giving back what is not held, is found at once ---- */
 typedef struct spinlock { bool held; } spinlock_t;

@@ -187,6 +187,9 @@ void __free_page(struct page *page)
 		release_page(page);
 }
 
+/* What is to be done with the last reference to a head. */
+static void release_head(struct page *head);
+
 static inline void get_page(struct page *page)
 {
 	struct page *head = compound_head(page);
@@ -209,7 +212,7 @@ static inline void put_page(struct page *page)
 	struct page *head = compound_head(page);
 
 	if (put_page_testzero(head))
-		release_page(head);
+		release_head(head);
 }
 
 /* ---- the page lock ---- */
@@ -266,6 +269,13 @@ static inline void folio_get(struct folio *folio)
 static inline void folio_put(struct folio *folio)
 {
 	put_page(&folio->page);
+}
+
+static inline void folio_put_refs(struct folio *folio, int refs)
+{
+	CHECK(page_ref_count(&folio->page) >= refs, "more references are dropped than there are");
+	if (page_ref_sub_and_test(&folio->page, refs))
+		release_head(&folio->page);
 }
 
 static inline struct folio *folio_get_nontail_page(struct page *page)

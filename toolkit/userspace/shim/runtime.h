@@ -158,6 +158,36 @@ void kmem_cache_free(struct kmem_cache *cache, void *object)
 	cache->kept = kept;
 }
 
+/* ---- RCU ---- */
+static struct rcu_head *rcu_callbacks;
+
+void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head))
+{
+	head->func = func;
+	head->next = rcu_callbacks;
+	rcu_callbacks = head;
+}
+
+/* As the kernel has it: a function that is an offset within a page means kfree(). */
+void shim_kfree_rcu(struct rcu_head *head, size_t offset)
+{
+	call_rcu(head, (void (*)(struct rcu_head *))offset);
+}
+
+void shim_run_rcu(void)
+{
+	struct rcu_head *head;
+
+	might_sleep();
+	while ((head = rcu_callbacks)) {
+		rcu_callbacks = head->next;
+		if ((size_t)head->func < PAGE_SIZE)
+			kfree((char *)head - (size_t)head->func);
+		else
+			head->func(head);
+	}
+}
+
 /* ---- work ---- */
 static struct work_struct *pending_work;
 struct workqueue_struct *system_wq;
