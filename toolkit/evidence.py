@@ -9,6 +9,7 @@
     dmesg.txt                the kernel's log at the end, if it came to that
     checkpoints/NAME/...     a Snapshot of the guest's files at each checkpoint
     inspections/NAME.json    what its memory held at each checkpoint, if it could be inspected
+    userspace.json           what the tree's own zsmalloc made of the trace in user space
     core                     the memory of an inspectable guest that crashed or hung, as ELF
     core.json                what that held
     samples/...              vmstat and mm_stat through the run
@@ -23,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolkit import saved
+from toolkit.userspace.follow import PoolFollowed
 from toolkit.verdict import Check
 
 SCHEMA = 1
@@ -71,6 +73,21 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """What the tree's own zsmalloc made of the trace in user space.
+
+    `sha256` of the mm/zsmalloc.c that was compiled; `broke` is how the code broke under
+    it, `unfit` why nothing could be tried.
+    """
+
+    sha256: str = ""
+    pools: tuple[PoolFollowed, ...] = ()
+    broke: str = ""
+    unfit: str = ""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The files of one cell; every path is derived from its directory."""
 
@@ -105,6 +122,10 @@ class Evidence:
 
     def inspection(self, name: str) -> Path:
         return self.directory / "inspections" / f"{name}.json"
+
+    @property
+    def userspace(self) -> Path:
+        return self.directory / "userspace.json"
 
     @property
     def core(self) -> Path:

@@ -17,12 +17,13 @@ from toolkit.collect.ftrace import Losses, Recording
 from toolkit.collect.operations import Traced, traced
 from toolkit.collect.snapshot import Snapshot
 from toolkit.errors import CaptureError, StoreError, TraceError
-from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts
+from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts, Followed
 from toolkit.inspection import inspection
 from toolkit.inspection.inspection import Inspection
 from toolkit.model.geometry import Geometry, geometry
 from toolkit.model.pool import ClassRow
 from toolkit.model.predict import Expectation, invariants, predict
+from toolkit.model.replay import replay
 from toolkit.rig.splats import Kind
 from toolkit.verdict import Check, Status, Verdict
 
@@ -125,7 +126,7 @@ def judge(
     if case.facts.ending is Ending.FINISHED:
         try:
             checks += [*_trace(case), *_floors(case), *_leaks(case), *_invariants(case), *_model(case)]
-            checks += _inspected(case)
+            checks += [*_inspected(case), *_oracles(case)]
             counters = case.counters
         except (CaptureError, TraceError, StoreError) as error:
             checks.append(Check("evidence", Status.ERROR, error.message))
@@ -275,6 +276,60 @@ def _zram_invariants(
             f"{where}: {stored} pages stored, {stat.same_pages} same-filled, {on_disk} written back,"
             f" but {table.obj_used} objects"
         )
+
+
+def _oracles(case: Case) -> Iterator[Check]:
+    """Model, the tree's own code in user space and the guest tell the same; if not, who stands alone."""
+    if not case.evidence.userspace.exists():
+        return
+    followed = saved.read(Followed, case.evidence.userspace)
+    name = "oracles"
+    if followed.unfit:
+        yield Check(name, Status.SKIP, f"the trace could not be followed in user space: {followed.unfit}")
+        return
+    if followed.broke:
+        because = "the guest did the same and lived"
+        yield Check(
+            name, Status.FAIL, f"the tree's own code breaks in user space: {followed.broke}", because=because
+        )
+        return
+    told: dict[tuple[str, str], dict[str, tuple[ClassRow, ...]]] = defaultdict(dict)
+    for pool in followed.pools:
+        told[pool.checkpoint, case.traced.pools[pool.order]]["user space"] = pool.table
+    for shot in replay(case.traced.operations, case.geometry).snapshots:
+        for one in shot.pools:
+            told[shot.checkpoint, case.traced.pools[one.order]]["the model"] = one.table
+    for checkpoint, tables in case.tables.items():
+        for pool_name, table in tables.items():
+            told[checkpoint, pool_name]["the guest"] = tuple(map(_row, table.rows))
+    differences = [
+        f"{checkpoint}, {pool_name}: {_alone(tables)}"
+        for (checkpoint, pool_name), tables in told.items()
+        if len(tables) < len(_ORACLES) or len(set(tables.values())) > 1
+    ]
+    if not told:
+        yield Check(name, Status.ERROR, "no pool at any checkpoint: nothing was compared")
+        return
+    yield _none_of(
+        name, differences, f"{len(told)} class tables of the model, user space and the guest",
+        "they follow the same operations by the same rules",
+    )  # fmt: skip
+
+
+_ORACLES = ("the model", "user space", "the guest")
+
+
+def _alone(tables: Mapping[str, tuple[ClassRow, ...]]) -> str:
+    """Which of them differs, and the first row in which it does."""
+    missing = [name for name in _ORACLES if name not in tables]
+    if missing:
+        return f"no such pool for {' and '.join(missing)}"
+    for name in _ORACLES:
+        one, other = (tables[each] for each in _ORACLES if each != name)
+        if one == other:
+            row, seen = next(pair for pair in zip(one, tables[name], strict=False) if pair[0] != pair[1])
+            return f"{name} differs from both others: class {row.index}: {seen}, they say {row}"
+    return "each of the model, user space and the guest tells another class table"
 
 
 def _inspected(case: Case) -> Iterator[Check]:

@@ -39,7 +39,7 @@ from toolkit.errors import (
     QemuError,
     UnreachedError,
 )
-from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts
+from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts, Followed
 from toolkit.inspection import live
 from toolkit.inspection.inspection import Inspection
 from toolkit.inspection.live import Eye
@@ -64,6 +64,7 @@ from toolkit.rig.qemu_guest import QemuGuest, boot
 from toolkit.store import default_store
 from toolkit.userspace import sim
 from toolkit.userspace.build import compile_tree, directory_reader, tree_reader
+from toolkit.userspace.follow import follow
 from toolkit.userspace.sim import Simulation
 from toolkit.verdict import Check, Status
 from toolkit.workload import Workload, catalogue
@@ -85,6 +86,9 @@ SIM_PAGE_SIZES = (4096, 65536)
 _SIM_S = 300.0
 # Of a difference, only what is found at once is left out.
 _SHRINK_S = 5.0
+
+# A trace in user space: seconds, on a busy host.
+_FOLLOW_S = 300.0
 
 # Machines say how long a boot takes on an idle host; this one may be busy.
 SLOW_HOST = 5.0
@@ -750,8 +754,33 @@ def _record(
     kept_run: Run, cell: Cell, prepared: Prepared, facts: Facts, durations: Mapping[str, float]
 ) -> Record:
     facts = replace(facts, release=prepared.tree.version, chain_size=prepared.chain_size)
-    saved.write(kept_run.evidence(cell).facts_file, facts)
+    evidence = kept_run.evidence(cell)
+    saved.write(evidence.facts_file, facts)
+    if facts.single_threaded and facts.ending is Ending.FINISHED:
+        saved.write(evidence.userspace, _followed(evidence, prepared.tree))
     return _judge(kept_run, cell, prepared.built, durations)
+
+
+def _followed(evidence: Evidence, tree: Tree) -> Followed:
+    """What the tree's own zsmalloc makes of a guest's trace in user space."""
+    case = judge.Case(evidence)
+    deadline = Deadline.after(_FOLLOW_S)
+    sha256 = ""
+    try:
+        program = compile_tree(
+            tree_reader(tree),
+            page_size=case.facts.page_size,
+            chain_size=case.geometry.chain_size,
+            cache=default_store(),
+            deadline=deadline,
+        )
+        sha256 = program.source_sha256
+        operations = case.traced.operations
+        return Followed(sha256, follow(operations, program, case.geometry, deadline=deadline))
+    except (CrashError, HangError) as error:
+        return Followed(sha256, broke=error.message)
+    except HostError as error:
+        return Followed(sha256, unfit=error.message)
 
 
 def _on_cluster(
