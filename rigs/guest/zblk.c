@@ -15,6 +15,7 @@
  *            --batch=N      up to N neighbouring slots in one I/O (1)
  *            --io-bytes=N   transfer in pieces of N bytes (whole slots)
  *            --misalign=N   buffers that start N bytes behind a page boundary (0)
+ *            --failing      allocations of this task may fail during I/O, as fault injection is set
  *            --zero-out     discard by asking for zeros
  *            --tolerate     an I/O error is counted, and its slot may hold either version
  *
@@ -62,7 +63,7 @@ static struct {
 	uint64_t writers, readers, operations, seconds;
 	enum mix mix;
 	int cpu;
-	bool tolerate, zero_out;
+	bool tolerate, zero_out, failing;
 } options = { .to = UINT64_MAX, .step = 1, .batch = 1, .mix = MIXES, .cpu = -1 };
 
 static struct state *state;
@@ -258,6 +259,16 @@ static void check(uint64_t first, uint64_t count, unsigned char *buffer, unsigne
 	}
 }
 
+/* Whether this task is one that fault injection looks at. */
+static void make_it_fail(bool yes)
+{
+	int file = open("/proc/thread-self/make-it-fail", O_WRONLY);
+
+	if (file < 0 || write(file, yes ? "1" : "0", 1) != 1)
+		die(STATUS_IO, errno, "make-it-fail");
+	close(file);
+}
+
 enum act { ACT_STORE, ACT_VERIFY };
 
 static void each_selected(enum act act, enum mix mix)
@@ -267,6 +278,8 @@ static void each_selected(enum act act, enum mix mix)
 	uint64_t to = options.to < state->slots ? options.to : state->slots;
 	uint64_t batch = options.step == 1 ? options.batch : 1;
 
+	if (options.failing)
+		make_it_fail(true);
 	for (uint64_t slot = options.from; slot < to; slot += batch > 1 ? batch : options.step) {
 		uint64_t count = to - slot < batch ? to - slot : batch;
 
@@ -275,6 +288,8 @@ static void each_selected(enum act act, enum mix mix)
 		else
 			check(slot, count, buffer, scratch, true);
 	}
+	if (options.failing)
+		make_it_fail(false);
 	free(buffer - options.misalign);
 	free(scratch);
 }
@@ -373,6 +388,7 @@ static const struct option long_options[] = {
 	{ "operations", required_argument, NULL, 'o' }, { "seconds", required_argument, NULL, 't' },
 	{ "cpu", required_argument, NULL, 'c' },      { "tolerate", no_argument, NULL, 'T' },
 	{ "zero-out", no_argument, NULL, 'Z' },
+	{ "failing", no_argument, NULL, 'F' },
 	{ 0 },
 };
 
@@ -402,6 +418,7 @@ static void parse(int argc, char **argv)
 		case 'c': options.cpu = (int)parse_number(name, optarg); break;
 		case 'T': options.tolerate = true; break;
 		case 'Z': options.zero_out = true; break;
+		case 'F': options.failing = true; break;
 		case 'x':
 			options.mix = mix_named(optarg);
 			if (options.mix == MIXES)

@@ -5,7 +5,7 @@ from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
 
 FILL_MIB = 14
-LEFT_MIB = 12
+LEFT_MIB = 30
 SWAP = "/dev/ram0"
 PARAMETERS = "/sys/module/zswap/parameters"
 

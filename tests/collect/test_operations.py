@@ -134,3 +134,21 @@ def test_an_empty_trace_has_no_operation(trace: Trace) -> None:
     assert len(done.operations) == 0
     assert done.operations.marks == ()
     assert set(done.counts.values()) == {0}
+
+
+def test_a_pool_that_was_never_finished_is_not_destroyed(trace: Trace) -> None:
+    """zs_create_pool() takes back what it has when an allocation fails, by zs_destroy_pool()."""
+    call, returned = trace.events("zs_create_pool"), trace.events("zs_create_pool_return")
+    destroy = trace.events("zs_destroy_pool")
+    order = np.array([call.order[0], destroy.order[0], returned.order[0]])
+    columns = {name: getattr(trace, name)[order] for name in ("time", "cpu", "id", "start", "length")}
+    pid = trace.data[int(call.start[0]) + 4 : int(call.start[0]) + 8]
+    data = trace.data.copy()
+    data[int(destroy.start[0]) + 4 : int(destroy.start[0]) + 8] = pid
+    nested = dataclasses.replace(trace, **columns, data=data)
+    assert [Op(int(op)) for op in traced(nested).operations.op] == [Op.DESTROY, Op.CREATE]
+    at = int(returned.start[0]) + returned.format.fields["pool"].offset
+    data[at : at + 8] = 0
+    failed = dataclasses.replace(trace, **columns, data=data)
+    assert traced(failed).operations.op.tolist() == []
+    assert traced(failed).pools == ()

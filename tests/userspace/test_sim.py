@@ -6,13 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
 from tests.userspace.conftest import KERNELS, edited_program, geometry_of, ports, program_of
+from toolkit import pipeline, progress
 from toolkit.deadline import Deadline
 from toolkit.errors import CrashError
+from toolkit.kernel import faults, series, source
 from toolkit.model.geometry import geometry
 from toolkit.userspace.library import REFUSED, Library, Request, Row, open_library
 from toolkit.userspace.sim import Difference, compare, simulate
+from toolkit.verdict import Status
 
 pytestmark = pytest.mark.kernel
 
@@ -222,3 +226,17 @@ def test_without_content_everything_lies_where_it_lies_with_it(kernel: str) -> N
             assert verified == (0 if content else REFUSED)
             seen.append((library.layout(0), library.classes(0, geometry_of(kernel, 4096))))
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [("none", {Status.PASS}), (str(faults.load("6.1", "free-uncounted").path), {Status.FAIL})],
+)
+def test_a_run_tries_each_trees_zsmalloc_in_every_page_size(name: str, statuses: set[Status]) -> None:
+    tree = source.fetch(source.load("6.1"), progress=lambda _: None)
+    patched = series.apply(tree, series.load(name), progress=lambda _: None)
+    with progress.on(Console(stderr=True, quiet=True)) as shown:
+        checks = tuple(pipeline.check_simulated("6.1", patched, seed=1, progress=shown))
+    assert [check.name for check in checks] == ["sim/6.1 4K", "sim/6.1 64K"]
+    assert {check.status for check in checks} == statuses
+    assert all(check.summary for check in checks)

@@ -62,6 +62,8 @@ def _traced(trace: Trace) -> Traced:
     pools = tuple(names[call] for call in create_calls[made][by_creation].tolist())
 
     free, destroy, compact = (trace.events(name) for name in ("zs_free", "zs_destroy_pool", "zs_compact"))
+    # zs_create_pool() that fails halfway destroys what it has, of which nobody knew.
+    finished = ~_within(destroy, create, create_calls[~made], create_return, create_returns[~made])
     freed = free.numbers("handle")
     # zs_free() returns at once for NULL and for an error.
     real = ~_failed(freed)
@@ -73,7 +75,7 @@ def _traced(trace: Trace) -> Traced:
     nothing = np.uint64(0)
     rows = [
         _rows(Op.CREATE, create_return, create_returns[made], pool=created[made]),
-        _rows(Op.DESTROY, destroy, slice(None), pool=destroy.numbers("pool")),
+        _rows(Op.DESTROY, destroy, finished, pool=destroy.numbers("pool")[finished]),
         _rows(
             Op.MALLOC,
             malloc_return,
@@ -129,6 +131,20 @@ def _rows(
     if handle is not None:
         rows["handle"] = handle
     return rows
+
+
+def _within(
+    inner: Events, calls: Events, at: NDArray[np.int64], returns: Events, back: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(n,) which events of `inner` came between one of those calls and its return, in its thread."""
+    found = np.zeros(len(inner), np.bool_)
+    for call, back_again in zip(at.tolist(), back.tolist(), strict=True):
+        found |= (
+            (inner.pid == calls.pid[call])
+            & (inner.order > calls.order[call])
+            & (inner.order < returns.order[back_again])
+        )
+    return found
 
 
 def _order(events: Events) -> list[int]:
