@@ -36,6 +36,7 @@ VERBS = [
     "report",
     "resume",
     "run",
+    "sequences",
     "series",
     "sim",
 ]

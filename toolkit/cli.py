@@ -1198,6 +1198,82 @@ def draw(directory: Path, kernel: str, number: int, seed: int) -> None:
         stdout.print(mutant.name, highlight=False)
 
 
+@cli.command()
+@click.option(
+    "--kernel",
+    "-k",
+    "kernels",
+    multiple=True,
+    default=["6.1", "6.12", "latest"],
+    show_default=True,
+    help="Repeatable.",
+)
+@series_option
+@click.option(
+    "--page-size",
+    "page_sizes",
+    type=int,
+    multiple=True,
+    default=[4096, 16384, 65536],
+    show_default=True,
+    help="In bytes; repeatable.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Sequences of each kernel and page size.",
+)
+@click.option(
+    "--ops", type=click.IntRange(min=1), default=1000, show_default=True, help="Operations of a sequence."
+)
+@click.option("--seconds", type=float, default=3600.0, show_default=True, help="For all sequences together.")
+@json_option
+def sequences(
+    kernels: tuple[str, ...],
+    series: str,
+    page_sizes: tuple[int, ...],
+    count: int,
+    ops: int,
+    seconds: float,
+    as_json: bool,
+) -> int:
+    """Run many random sequences, model against the tree's own mm/zsmalloc.c, and go on where it stopped.
+
+    \b
+    Example:
+      pageless sequences --kernel 6.1 --page-size 4096 --count 500
+    """
+    from toolkit import sequences as campaign
+
+    with _progress() as shown:
+        tallies = campaign.tally(
+            kernels,
+            series,
+            page_sizes,
+            wanted=count,
+            operations=ops,
+            seconds=seconds,
+            progress=shown,
+        )
+    if as_json:
+        _print_json(tallies)
+    else:
+        table = Table("kernel", "pages", "sequences", "requests", "differing", "", box=None)
+        for one in tallies:
+            table.add_row(
+                one.version,
+                f"{one.page_size >> 10}K",
+                f"{one.sequences} of {count}",
+                str(sum(one.requests.values())),
+                ", ".join(f"seed {seed}: {what}" for seed, what in one.differing.items()) or "none",
+                one.status.value.upper(),
+            )
+        stdout.print(table)
+    return worst(one.status for one in tallies).exit_status
+
+
 @cli.group()
 def model() -> None:
     """The reference model alone.
