@@ -132,3 +132,13 @@ def test_what_is_no_stop_is_an_error() -> None:
     for packet in (b"W00", b"OK", b"T05"):
         with pytest.raises(QemuError, match="told of no stop"):
             gdb.parse_stop(packet)
+
+
+def test_whatever_is_asked_of_a_stub_that_is_gone_is_told_as_that() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        stub = Stub(ours)
+        for ask in (stub.interrupt, stub.detach, lambda: stub.resume([0])):
+            with pytest.raises(Gone):
+                ask()

@@ -74,7 +74,7 @@ class Stub:
 
     def interrupt(self) -> Stop:
         """Stop all processors that run."""
-        self._stream.sendall(_INTERRUPT)
+        self._put(_INTERRUPT)
         return self._expect_stop()
 
     def wait_stop(self, deadline: Deadline) -> Stop | None:
@@ -140,8 +140,11 @@ class Stub:
         return stop
 
     def _send(self, packet: str) -> None:
+        self._put(frame(packet.encode()))
+
+    def _put(self, data: bytes) -> None:
         try:
-            self._stream.sendall(frame(packet.encode()))
+            self._stream.sendall(data)
         except OSError as error:
             raise Gone(f"QEMU was gone when its gdbstub was asked: {error}") from error
 
@@ -151,7 +154,7 @@ class Stub:
             taken = take(self._received)
             if taken is not None:
                 # Until then the stub takes nothing but a packet.
-                self._stream.sendall(b"+")
+                self._put(b"+")
                 return taken
             ready, _, _ = select.select([self._stream], [], [], deadline.remaining_s)
             if not ready:
