@@ -23,8 +23,8 @@ def exercise(bench: Bench) -> None:
             mover.fail(errno.EBUSY)
             mover.on_to(at("zs_page_putback"))
             stage.must_be_the_same(page, mover.argument(0))
+            seen = stage.isolated(mover)
         stage.finish()
-        seen = stage.isolated(race.COMPACT)
         bench.check(
             "again",
             page in seen,

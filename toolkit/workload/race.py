@@ -40,8 +40,10 @@ from toolkit.workload.zram import ZramDevice
 
 FREE, HELD = 0, 1
 
-# Isolates and moves every movable page that it finds, in the caller's own context.
-COMPACT = f"echo 1 >{memory.COMPACT}"
+# Isolates and moves every movable page that it finds, in the caller's own context.  The scanners
+# for movable and for free pages may meet before they come to a zspage; once most of what can be
+# moved lies high, they meet later.
+COMPACT = f"for pass in 1 2 3; do echo 1 >{memory.COMPACT}; done"
 
 
 def soft_offline(physical: int) -> str:
@@ -62,6 +64,7 @@ _SPIN_STEPS = 400
 _STEPS = 20_000
 
 # All tasks that can be moved, all interrupts and the work of unbound queues go to one processor.
+# RCU is not to complain of the other, which stands still for as long as a busy host needs.
 _CLEAR = f"""\
 mask={1 << FREE:x}
 for task in /proc/[0-9]*; do taskset -p $mask ${{task##*/}}; done >/dev/null 2>&1
@@ -69,7 +72,7 @@ for file in /proc/irq/*/smp_affinity /proc/irq/default_smp_affinity \\
             /sys/devices/virtual/workqueue/cpumask; do
     [ ! -e $file ] || echo $mask >$file
 done 2>/dev/null
-true
+echo 1 >/sys/module/rcupdate/parameters/rcu_cpu_stall_suppress
 """
 
 
@@ -237,8 +240,8 @@ class Stage:
             with contextlib.suppress(Gone):
                 self.let_go(cpu)
 
-    def isolated(self, by: str) -> frozenset[int]:
-        """The addresses of the pages that a command isolates."""
+    def isolated(self, held: Held) -> frozenset[int]:
+        """Let a processor go on; the addresses of the pages that it isolates until its command ends."""
         seen: set[int] = set()
         begin = at("zs_page_isolate")
         addresses = self.symbols.addresses(begin)
@@ -247,9 +250,9 @@ class Stage:
             seen.add(self.stub.register(cpu, self.registers.arguments[0]))
             return False
 
+        self.standing.discard(held.cpu)
         with self._watched(addresses):
-            command = self._begin(by, HELD)
-            self._wait(addresses, HELD, command, look)
+            self._wait(addresses, held.cpu, held.command, look)
         return frozenset(seen)
 
     def page_array(self) -> PageArray:
