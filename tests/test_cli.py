@@ -33,6 +33,7 @@ VERBS = [
     "mutate",
     "patchcheck",
     "plan",
+    "replay",
     "report",
     "resume",
     "run",

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from rich.table import Table
 
 from toolkit import archive, places, progress, saved
 from toolkit.deadline import Deadline
-from toolkit.errors import HostError, InputError, PagelessError, StoreError
+from toolkit.errors import CrashError, HostError, InputError, PagelessError, StoreError
 from toolkit.kernel import arch as arches
 from toolkit.verdict import worst
 
@@ -447,6 +448,16 @@ def boot(
 @click.option(
     "--template/--no-template", default=True, help="Start clones of a booted guest, or boot each cell."
 )
+@click.option(
+    "--record", is_flag=True, help="Then do the same on one processor, recorded, to be replayed exactly."
+)
+@click.option(
+    "--explore",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Record up to N schedules, by seed; keep the first that fails.",
+)
 @json_option
 def run(
     kernels: tuple[str, ...],
@@ -458,6 +469,8 @@ def run(
     repeat: int,
     jobs: int | None,
     template: bool,
+    record: bool,
+    explore: int,
     as_json: bool,
 ) -> int:
     """Build, boot, exercise and judge every cell of the product: the main job.
@@ -487,8 +500,91 @@ def run(
             clone=template,
             progress=shown,
         )
+        found = (
+            list(pipeline.record(kept_run, cells, explore=explore, progress=shown))
+            if record or explore
+            else []
+        )
     _show(kept_run, outcome, as_json)
-    return outcome.exit_status
+    for each in found:
+        _show_recorded(kept_run.id, each)
+    failed = [CrashError.exit_status if each.failure.fatal else 1 for each in found if each.failure]
+    return outcome.exit_status or max(failed, default=0)
+
+
+def _show_recorded(run_id: str, found: Any) -> None:
+    """A recording on stderr, so that --json stays what it is."""
+    tried = f", the {found.tried}. schedule" if found.recording.schedule.seed else ""
+    what = f"{found.failure.what}{tried}" if found.failure else f"nothing went wrong ({found.tried} tried)"
+    plain = {"markup": False, "highlight": False, "soft_wrap": True}
+    stderr.print(f"recorded {found.recording.title}: {what}", **plain)  # type: ignore[arg-type]
+    stderr.print(f"    it is in {found.recording.directory}", **plain)  # type: ignore[arg-type]
+    stderr.print(f"    pageless replay {run_id} --cell {shlex.quote(found.cell.label)}", **plain)  # type: ignore[arg-type]
+
+
+@cli.command("replay")
+@click.argument("recorded", metavar="RUN|DIRECTORY")
+@click.option("--cell", help="Part of a cell's name.  [default: the only one that was recorded]")
+@click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, help="How often.")
+@click.option("--gdb", is_flag=True, help="Wait for a debugger instead, which sees every instruction again.")
+@click.option(
+    "--before",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --gdb: stand N instructions before the failure shows, and not at the start.",
+)
+@click.option("--deadline", "deadline_s", type=float, default=900.0, show_default=True, help="Of one replay.")
+def replay_recording(
+    recorded: str, cell: str | None, times: int, gdb: bool, before: int | None, deadline_s: float
+) -> int:
+    """Follow a recording again, exactly: compare its console, or look at it with gdb.
+
+    \b
+    Example:
+      pageless replay last --times 10
+      pageless replay last --gdb --before 100000
+    """
+    from toolkit import pipeline
+    from toolkit.rig import recording
+
+    made = pipeline.find_recording(archive.Archive.default(), recorded, cell)
+    if before is not None and not gdb:
+        raise InputError("--before is for a debugger", hint="give --gdb too")
+    plain = {"markup": False, "highlight": False, "soft_wrap": True}
+    failure = made.failure()
+    stdout.print(f"{made.title}: {failure.what if failure else 'nothing went wrong'}", **plain)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory(prefix="pageless-") as name, _progress() as shown:
+        directory = Path(name)
+        if gdb:
+            return _debug(made, directory, before, shown)
+        same = 0
+        for turn in range(times):
+            (directory / str(turn)).mkdir()
+            with shown.step(f"replay {turn + 1} of {times}"):
+                console = recording.replay(made, directory / str(turn), Deadline.after(deadline_s))
+            same += console == made.console.read_bytes()
+    stdout.print(f"the same console, byte for byte: {same} of {times}", **plain)  # type: ignore[arg-type]
+    return 0 if same == times else 1
+
+
+def _debug(made: Any, directory: Path, before: int | None, shown: progress.Progress) -> int:
+    """Hold a replay for gdb until gdb ends it, or we are interrupted."""
+    from toolkit.rig import recording
+
+    socket = directory / "gdb"
+    with recording.replaying(made, directory, gdb=socket) as qemu:
+        if before is not None:
+            with shown.step("looking for the moment"):
+                (directory / "moment").mkdir()
+                instruction = recording.move_before_failure(made, qemu, directory / "moment", before)
+            stdout.print(f"after {instruction} instructions, {before} before the failure shows")
+        debugger = "gdb" if made.setup().arch.native else "gdb-multiarch"
+        argv = [debugger, str(made.vmlinux), "-ex", f"target remote {socket}"]
+        stdout.print(shlex.join(argv), markup=False, highlight=False, soft_wrap=True)
+        stdout.print("it ends with gdb's kill, or Ctrl-C here")
+        while not qemu.wait_gone(Deadline.after(1.0)):
+            pass
+    return 0
 
 
 @cli.command()

@@ -13,6 +13,8 @@
     core                     the memory of an inspectable guest that crashed or hung, as ELF
     core.json                what that held
     samples/...              vmstat and mm_stat through the run
+    transcript.json          the commands that the workload executed in the guest
+    recording/...            the same commands again in a guest that was recorded, if asked for
     trace/...                the trace's ring buffers and formats, in binary form
 """
 
@@ -116,6 +118,14 @@ class Evidence:
     @property
     def trace(self) -> Path:
         return self.directory / "trace"
+
+    @property
+    def transcript(self) -> Path:
+        return self.directory / "transcript.json"
+
+    @property
+    def recording(self) -> Path:
+        return self.directory / "recording"
 
     def checkpoint(self, name: str) -> Path:
         return self.directory / "checkpoints" / name

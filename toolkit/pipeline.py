@@ -57,10 +57,12 @@ from toolkit.progress import Progress, Say
 from toolkit.record import Built, Cell, Outcome, Record, Run, Sources, conclude
 from toolkit.report import html, junit
 from toolkit.rig import image, machine, template
-from toolkit.rig.accelerator import accelerator
+from toolkit.rig import recording as recordings
+from toolkit.rig.accelerator import Accelerator, accelerator
 from toolkit.rig.machine import Machine
 from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import QemuGuest, boot
+from toolkit.rig.recording import Failure, Recording, Schedule, Step, Transcript
 from toolkit.store import default_store
 from toolkit.userspace import sim
 from toolkit.userspace.build import compile_tree, directory_reader, tree_reader
@@ -473,12 +475,13 @@ class GuestBench:
                 f"the workload takes the checkpoint {name!r} twice", hint="give each its own name"
             )
         self.say(f"checkpoint {name}")
-        self.recorder.mark(self.guest, name)
-        snapshot.take(self.guest, self.deadline).save(self.evidence.checkpoint(name))
-        if self.eye is not None:
-            saved.write(self.evidence.inspection(name), self.eye.look())
-        # Nothing goes on now, and whatever comes next finds the buffers empty.
-        self.recorder.drain(self.guest, self.deadline)
+        with self.guest.unnoted():
+            self.recorder.mark(self.guest, name)
+            snapshot.take(self.guest, self.deadline).save(self.evidence.checkpoint(name))
+            if self.eye is not None:
+                saved.write(self.evidence.inspection(name), self.eye.look())
+            # Nothing goes on now, and whatever comes next finds the buffers empty.
+            self.recorder.drain(self.guest, self.deadline)
         self.checkpoints.append(name)
 
     def check(self, name: str, holds: bool, *, expected: object, seen: object, because: str) -> None:
@@ -518,7 +521,8 @@ def exercise(
         _shrink_slabs(guest, deadline)
         bench.checkpoint(BASELINE)
         say(workload.title)
-        workload.exercise(bench)
+        with _noting(guest, evidence):
+            workload.exercise(bench)
         _shrink_slabs(guest, deadline)
         bench.checkpoint(END)
         say("collecting the trace")
@@ -549,6 +553,18 @@ def exercise(
         counters=dict(bench.counters),
         checks=tuple(bench.checks),
     )
+
+
+@contextlib.contextmanager
+def _noting(guest: QemuGuest, evidence: Evidence) -> Iterator[None]:
+    """Keep what is executed in the guest meanwhile: the script of a recording."""
+    steps: list[Step] = []
+    guest.note = lambda command, stdin, status: steps.append(Step(command, stdin, status))
+    try:
+        yield
+    finally:
+        guest.note = lambda *_: None
+        saved.write(evidence.transcript, Transcript(tuple(steps)))
 
 
 def _untouched(workload: Workload) -> Facts:
@@ -907,6 +923,77 @@ def _conclude(kept: Archive, kept_run: Run, records: Sequence[Record]) -> Outcom
     kept.end(kept_run, outcome)
     write_reports(kept_run, outcome)
     return outcome
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A cell's recording: how many schedules were tried, and what went wrong in the last one."""
+
+    cell: Cell
+    recording: Recording
+    tried: int
+    failure: Failure | None
+
+
+def record(kept_run: Run, cells: Sequence[Cell], *, explore: int, progress: Progress) -> Iterator[Recorded]:
+    """Record what the cells of a run did, on one processor, each without a tracer.
+
+    With `explore` schedules to try, the first one that fails is kept, or else the last.
+    A cell whose guest executed nothing has nothing to record.
+    """
+    for cell in cells:
+        evidence = kept_run.evidence(cell)
+        if not evidence.transcript.exists():
+            raise InputError(
+                f"nothing was executed for {cell.label}", hint=f"see: pageless report {kept_run.id}"
+            )
+        workload = catalogue.load(cell.workload)
+        passed = evidence.facts().ending is Ending.FINISHED
+        steps = [
+            step if passed and step.status > 1 else replace(step, status=0)
+            for step in saved.read(Transcript, evidence.transcript).steps
+        ]
+        _tree, kernel = built(Target.of(cell), progress)
+        arch = arches.load(cell.arch)
+        initramfs = image.initramfs(arch, default_store(), deadline=Deadline.after(IMAGE_S))
+        tcg = Accelerator("tcg", "it is recorded")
+        setup = Setup(arch, machine.load(workload.machine), tcg, kernel.image, initramfs)
+        schedules = [Schedule.perturbed(seed) for seed in range(1, explore + 1)] or [Schedule()]
+        with progress.step(f"record {cell.label}") as say:
+            for tried, schedule in enumerate(schedules, start=1):  # noqa: B007 (told with the last one)
+                say(str(schedule))
+                shutil.rmtree(evidence.recording, ignore_errors=True)
+                made = recordings.record(
+                    setup,
+                    kernel.vmlinux,
+                    steps,
+                    evidence.recording,
+                    title=f"{cell.label}, {schedule}",
+                    schedule=schedule,
+                    deadline=Deadline.after((setup.machine.boot_s + workload.deadline_s) * SLOW_HOST),
+                )
+                failure = made.failure()
+                if failure is not None:
+                    break
+        yield Recorded(cell, made, tried, failure)
+
+
+def find_recording(kept: Archive, name: str, cell: str | None) -> Recording:
+    """A recording by its directory, or by its run and a part of its cell's name."""
+    directory = Recording(Path(name))
+    if directory.exists:
+        return directory
+    kept_run = kept.find(name)
+    cells = [c for c in kept_run.plan().cells if Recording(kept_run.evidence(c).recording).exists]
+    if not cells:
+        raise InputError(f"nothing was recorded in run {kept_run.id}", hint="pageless run --record")
+    wanted = [c for c in cells if cell is None or cell in c.label]
+    if len(wanted) != 1:
+        known = "; ".join(c.label for c in cells)
+        raise InputError(
+            f"{len(wanted)} recordings of run {kept_run.id} fit", hint=f"--cell, a part of one of: {known}"
+        )
+    return Recording(kept_run.evidence(wanted[0]).recording)
 
 
 def write_reports(kept_run: Run, outcome: Outcome) -> None:

@@ -45,6 +45,33 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Tape:
+    """A log of all that comes to a guest from outside: written while it runs, or followed again.
+
+    The guest has one processor, whose instructions take 2^`shift` ns of its time each, and
+    nothing to talk to: QEMU 7.2 repeats neither what virtio-net nor what an idle serial line
+    was told.  Its console is a file: of a socket, QEMU would log what the reader took at a
+    time.  With `gdb`, a debugger may connect to a socket of that name.
+    """
+
+    log: Path
+    replayed: bool
+    shift: str
+    gdb: Path | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """QEMU's; a replay waits at its start."""
+        mode = "replay" if self.replayed else "record"
+        debugger = [] if self.gdb is None else ["-gdb", f"unix:{_escaped(self.gdb)},server=on,wait=off"]
+        return [
+            "-icount", f"shift={self.shift},rr={mode},rrfile={_escaped(self.log)}",
+            *(["-S"] if self.replayed else []),
+            *debugger,
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Setup:
     """Everything that shapes a guest, and so its command line."""
 
@@ -91,6 +118,7 @@ def argv(
     inspector: str = "null",
     memory: Memory | None = None,
     incoming: bool = False,
+    tape: Tape | None = None,
 ) -> list[str]:
     """QEMU's command line.
 
@@ -113,7 +141,7 @@ def argv(
         "-no-reboot",
         "-sandbox", _SANDBOX,
         "-machine", f"{arch.qemu_machine},memory-backend=ram",
-        "-accel", setup.accelerator.option,
+        "-accel", setup.accelerator.option if tape is None else "tcg,thread=single",
         "-cpu", arch.tcg_cpu if setup.accelerator.emulated else "host",
         "-smp", f"cpus={machine.cpus}",
         "-m", size,
@@ -125,8 +153,7 @@ def argv(
         "-serial", "chardev:console",
         "-chardev", _chardev("control", control),
         "-mon", "chardev=control,mode=control",
-        "-netdev", "user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22",
-        "-device", f"{arch.devices['net']},netdev=net",
+        *(_network(arch) if tape is None else tape.options),
         "-object", "rng-builtin,id=entropy",
         "-device", f"{arch.devices['rng']},rng=entropy",
         *(_inspectable(inspector) if setup.inspectable else []),
@@ -143,6 +170,13 @@ def _inspectable(inspector: str) -> list[str]:
         "-chardev", _chardev("inspector", inspector),
         "-mon", "chardev=inspector,mode=control",
         "-action", "shutdown=pause",
+    ]  # fmt: skip
+
+
+def _network(arch: Arch) -> list[str]:
+    return [
+        "-netdev", "user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22",
+        "-device", f"{arch.devices['net']},netdev=net",
     ]  # fmt: skip
 
 
@@ -252,23 +286,29 @@ def running(
     *,
     memory: Memory | None = None,
     incoming: bool = False,
+    tape: Tape | None = None,
 ) -> Iterator[Qemu]:
     """A QEMU that runs as long as the context; its stderr and command are kept in `directory`.
 
     The thread that enters must outlive the context: QEMU is killed with it.  Console and
-    monitor are inherited sockets, so nothing but us can talk to either.
+    monitor are inherited sockets, so nothing but us can talk to either; with a `tape`, the
+    console is the file console.log in `directory`.
     """
     with contextlib.ExitStack() as stack:
         console, console_end = _pair(stack)
         control, control_end = _pair(stack)
         inspector = stack.enter_context(_listening()) if setup.inspectable else None
+        where = f"socket,fd={console_end.fileno()}"
+        if tape is not None:
+            where = f"file,path={_escaped(directory / 'console.log')}"
         words = argv(
             setup,
-            console=f"socket,fd={console_end.fileno()}",
+            console=where,
             control=f"socket,fd={control_end.fileno()}",
             inspector="null" if inspector is None else f"socket,fd={inspector.fileno()},server=on,wait=off",
             memory=memory,
             incoming=incoming,
+            tape=tape,
         )
         (directory / "qemu.command").write_text(reproducer(setup), encoding="utf-8")
         with (directory / "qemu.stderr").open("wb") as stderr:

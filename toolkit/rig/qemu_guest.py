@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class QemuGuest:
         self._session = session
         self._finished = False
         self._hung = False
+        # Takes each command that ended, its standard input and status.
+        self.note: Callable[[str, bytes, int], None] = lambda *_: None
         # Nothing waits for a guest that is over: its connection is broken for it.
         console.when_over(session.abandon)
 
@@ -100,14 +102,25 @@ class QemuGuest:
         try:
             output = self._session.execute(command, deadline=deadline, stdin=stdin)
         except ssh.Lost as error:
+            self.note(command, stdin, 0)
             raise self._explained(f"while it ran {command!r}", str(error)) from error
         except ssh.Late as error:
             raise self._stuck(error.output) from None
+        self.note(command, stdin, output.status)
         if ok is not None and output.status not in ok:
             raise CommandError(
                 command, output.status, (output.stderr or output.stdout).decode("utf-8", "replace")
             )
         return output
+
+    @contextlib.contextmanager
+    def unnoted(self) -> Iterator[None]:
+        """Keep what is executed meanwhile from whoever takes notes."""
+        noting, self.note = self.note, lambda *_: None
+        try:
+            yield
+        finally:
+            self.note = noting
 
     def read(self, path: str) -> bytes:
         """The whole content of a file, of sysfs, procfs and debugfs too."""
