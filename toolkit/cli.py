@@ -1448,6 +1448,57 @@ def replay(run_id: str, cell: str | None, as_json: bool) -> None:
         stdout.print(table)
 
 
+@model.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--cell", help="Part of a cell's name.  [default: all in which something was stored]")
+@json_option
+def descriptors(run_id: str, cell: str | None, as_json: bool) -> None:
+    """What zsmalloc's metadata costs for each stored megabyte, with struct page and with less.
+
+    From a run's own data: pages, zspages and handles at the checkpoint at which most was
+    stored.  Run the variants beside the baseline to compare them.
+
+    \b
+    Example:
+      pageless model descriptors last --cell fragment
+    """
+    from toolkit import judge as judges
+    from toolkit.model.descriptors import costs
+
+    kept_run = archive.Archive.default().find(run_id)
+    found: dict[str, Any] = {}
+    for record in kept_run.records():
+        if cell is not None and cell not in record.cell.label:
+            continue
+        measured = judges.census(judges.Case(kept_run.evidence(record.cell)))
+        if measured is not None:
+            found[f"{record.cell.label}, {measured[0]}"] = (measured[1], costs(measured[1]))
+    if not found:
+        raise InputError(
+            f"no cell of run {kept_run.id} stored anything at a checkpoint", hint="see: pageless report"
+        )
+    if as_json:
+        _print_json({label: {"census": one, "costs": each} for label, (one, each) in found.items()})
+        return
+    for label, (one, each) in found.items():
+        table = Table("memory map", "pages", "zspages", "handles", "bytes per MB", "%", box=None, title=label)
+        for cost in each:
+            table.add_row(
+                cost.memmap.value,
+                str(cost.pages),
+                str(cost.zspages),
+                str(cost.handles),
+                f"{cost.per_stored_mb:.0f}",
+                f"{cost.percent:.2f}",
+            )
+        stdout.print(table)
+        stdout.print(
+            f"{one.stored} bytes stored in {one.objects} objects, {one.zspages} zspages of"
+            f" {one.zspage_slot:.0f} bytes, {one.pages} pages",
+            highlight=False,
+        )
+
+
 def _show(kept_run: Any, outcome: Any, as_json: bool) -> None:
     from toolkit.report import terminal
 

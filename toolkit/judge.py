@@ -20,6 +20,7 @@ from toolkit.errors import CaptureError, StoreError, TraceError
 from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts, Followed
 from toolkit.inspection import inspection
 from toolkit.inspection.inspection import Inspection
+from toolkit.model.descriptors import Census
 from toolkit.model.geometry import Geometry, geometry
 from toolkit.model.pool import ClassRow
 from toolkit.model.predict import Expectation, invariants, predict
@@ -453,6 +454,38 @@ def _seen(case: Case, expectation: Expectation, pool: str) -> int | None:
             return None if stat is None else stat.mem_used_max // page_size
         case _:
             return None if stat is None else getattr(stat, metric)
+
+
+def census(case: Case) -> tuple[str, Census] | None:
+    """What the pools held when most was stored, with that checkpoint; None if nothing ever was."""
+    most: tuple[str, Census] | None = None
+    for name, files in case.snapshots.items():
+        stats = [case.mm_stat(name, pool) for pool in case.tables[name]]
+        stored = sum(stat.compr_data_size for stat in stats if stat is not None)
+        rows = [row for table in case.tables[name].values() for row in table.rows]
+        if not stored or (most is not None and stored <= most[1].stored):
+            continue
+        caches = slabinfo.COLLECTOR.read(files, slabinfo.PATH)
+        most = (
+            name,
+            Census(
+                stored=stored,
+                pages=sum(row.pages_used for row in rows),
+                zspages=sum(row.pages_used // row.pages_per_zspage for row in rows),
+                objects=sum(row.obj_used for row in rows),
+                zspage_slot=_slot(caches, "zspage", case.facts.page_size),
+                handle_slot=_slot(caches, "zs_handle", case.facts.page_size),
+            ),
+        )
+    return most
+
+
+def _slot(caches: Mapping[str, slabinfo.Cache], name: str, page_size: int) -> float:
+    """The bytes of memory that one object takes of the caches of that name, their slack included."""
+    for cache_name, cache in caches.items():
+        if cache_name == name or cache_name.startswith(f"{name}-"):
+            return cache.pagesperslab * page_size / cache.objperslab
+    raise CaptureError(slabinfo.PATH, f"no slab cache {name}", hint="is it merged? boot with slab_nomerge")
 
 
 def across(cases: Iterable[tuple[str, str, str, Case]]) -> tuple[Check, ...]:
