@@ -240,3 +240,38 @@ def test_a_run_tries_each_trees_zsmalloc_in_every_page_size(name: str, statuses:
     assert [check.name for check in checks] == ["sim/6.1 4K", "sim/6.1 64K"]
     assert {check.status for check in checks} == statuses
     assert all(check.summary for check in checks)
+
+
+# Of the catalogue, what user space must find for good: each in seconds, so that every change is tried.
+SAMPLE = (
+    "alloc-uncounted",
+    "compact-stale-source",
+    "isolate-uncounted",
+    "migrate-crosses-page",
+    "movable-first-only",
+    "spanning-write",
+    "trylock-unwound-not",
+    "find-alloced-obj-off-by-one-1601",
+    "kick-deferred-free-drop-statement-1984",
+    "zs-pool-stats-drop-statement-2130",
+)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_sample_of_the_catalogue_is_found(name: str) -> None:
+    tree = source.fetch(source.load("6.1"), progress=lambda _: None)
+    patched = series.apply(tree, series.load(str(faults.load("6.1", name).path)), progress=lambda _: None)
+    with progress.on(Console(stderr=True, quiet=True)) as shown:
+        first = next(iter(pipeline.check_simulated("6.1", patched, seed=1, progress=shown)))
+    assert first.status is Status.FAIL
+
+
+def test_an_equivalent_edit_is_not_found() -> None:
+    tree = source.fetch(source.load("6.1"), progress=lambda _: None)
+    patched = series.apply(
+        tree, series.load(str(faults.load("6.1", "copy-after-record").path)), progress=lambda _: None
+    )
+    with progress.on(Console(stderr=True, quiet=True)) as shown:
+        assert {c.status for c in pipeline.check_simulated("6.1", patched, seed=1, progress=shown)} == {
+            Status.PASS
+        }
