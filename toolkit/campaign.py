@@ -210,6 +210,7 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
                 jobs=1,
                 clone=True,
                 progress=progress,
+                simulated=False,
             )
         (record,) = outcome.cells
         check, summary = _decisive(record)
