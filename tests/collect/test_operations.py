@@ -101,6 +101,47 @@ def test_a_call_that_never_returned_is_an_error_unless_it_is_the_threads_last(tr
     assert np.count_nonzero(cut.operations.op == Op.MALLOC) == len(returns) - 1
 
 
+def _with_classes(trace: Trace, rows: list[int], classes: list[int]) -> Trace:
+    """The trace with some of its frees turned into compactions of a class each."""
+    free = trace.formats["zs_free"]
+    fields = {"class" if name == "handle" else name: field for name, field in free.fields.items()}
+    number = max(format.id for format in trace.formats.values()) + 1
+    each = dataclasses.replace(free, name="zs_compact_class", id=number, fields=fields)
+    ids, data = trace.id.copy(), trace.data.copy()
+    ids[rows] = number
+    for row, size_class in zip(rows, classes, strict=True):
+        where = trace.start[row] + free.fields["handle"].offset
+        data[where : where + 8] = np.frombuffer(size_class.to_bytes(8, "little"), np.uint8)
+    return dataclasses.replace(trace, id=ids, data=data, formats={**trace.formats, each.name: each})
+
+
+def test_where_each_class_is_seen_a_compaction_begins_with_the_largest(trace: Trace) -> None:
+    """zs_compact() itself is not counted: it may be inlined where the shrinker calls it."""
+    rows = trace.events("zs_free").order[:8].tolist()
+    found = traced(_with_classes(trace, rows, [9, 5, 3, 9, 5, 3, 9, 5])).operations
+    compacts = np.flatnonzero(found.op == Op.COMPACT)
+    assert len(compacts) == 3
+    assert np.count_nonzero(found.op == Op.FREE) == 472
+    none = traced(_with_classes(trace, [], [])).operations
+    assert np.count_nonzero(none.op == Op.COMPACT) == 0
+
+
+def test_a_pool_that_came_back_at_the_same_address_has_another_largest_class(trace: Trace) -> None:
+    again = dataclasses.replace(
+        trace,
+        time=np.concatenate([trace.time, trace.time + trace.time[-1]]),
+        cpu=np.tile(trace.cpu, 2),
+        id=np.tile(trace.id, 2),
+        start=np.concatenate([trace.start, trace.start + len(trace.data)]),
+        length=np.tile(trace.length, 2),
+        data=np.tile(trace.data, 2),
+    )
+    first = trace.events("zs_free").order[:2].tolist()
+    rows = [*first, *(row + len(trace) for row in first)]
+    found = traced(_with_classes(again, rows, [9, 5, 7, 4])).operations
+    assert np.count_nonzero(found.op == Op.COMPACT) == 2
+
+
 def test_failed_allocations_and_frees_of_nothing_are_left_out(trace: Trace) -> None:
     data = trace.data.copy()
     failing = trace.events("zs_malloc_return")

@@ -64,6 +64,9 @@ PROBES = (
     Probe("zs_free", "zs_free", "pool=$arg1:x64 handle=$arg2:x64", required=True),
     Probe("zs_compact", "zs_compact", "pool=$arg1:x64", required=True),
     Probe("zs_compact_return", "zs_compact", "pages=$retval:u64", returns=True, required=True),
+    # Once for each class.  Where the compiler kept it apart, zs_compact() may be inlined into the
+    # shrinker (seen in 7.3.4 for x86_64), and then its own probe does not see those.
+    Probe("zs_compact_class", "__zs_compact", "pool=$arg1:x64 class=$arg2:x64"),
     Probe("zs_page_isolate", "zs_page_isolate", "page=$arg1:x64"),
     Probe("zs_page_migrate", "zs_page_migrate", "newpage=$arg1:x64 page=$arg2:x64"),
     Probe("zs_page_migrate_return", "zs_page_migrate", "error=$retval:s32", returns=True),

@@ -9,6 +9,7 @@ operations that overlap may have taken zsmalloc's lock in the other order.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,8 @@ def _traced(trace: Trace) -> Traced:
     by_creation = np.argsort(create_return.order[create_returns[made]])
     pools = tuple(names[call] for call in create_calls[made][by_creation].tolist())
 
-    free, destroy, compact = (trace.events(name) for name in ("zs_free", "zs_destroy_pool", "zs_compact"))
+    free, destroy = (trace.events(name) for name in ("zs_free", "zs_destroy_pool"))
+    compact, begins = _compactions(trace)
     # zs_create_pool() that fails halfway destroys what it has, of which nobody knew.
     finished = ~_within(destroy, create, create_calls[~made], create_return, create_returns[~made])
     freed = free.numbers("handle")
@@ -85,7 +87,7 @@ def _traced(trace: Trace) -> Traced:
             handle=handles,
         ),
         _rows(Op.FREE, free, real, pool=free.numbers("pool")[real], handle=freed[real]),
-        _rows(Op.COMPACT, compact, slice(None), pool=compact.numbers("pool")),
+        _rows(Op.COMPACT, compact, begins, pool=compact.numbers("pool")[begins]),
         np.array(
             [(order, Op.MARK, nothing, index, nothing, 0) for index, (order, _) in enumerate(marks)], _ROW
         ),
@@ -105,6 +107,37 @@ def _traced(trace: Trace) -> Traced:
         errors = trace.events("zs_page_migrate_return").column("error")
         counts["zs_page_migrate_success"] = int(np.count_nonzero(errors == 0))
     return Traced(operations, counts, pools)
+
+
+def _compactions(trace: Trace) -> tuple[Events, NDArray[np.int64]]:
+    """The events by which compactions are known, and those of them with which one begins.
+
+    Where the kernel has __zs_compact(), which is called for one class after the other, a compaction
+    begins with the class that came first in the pool's life: always the largest.  zs_compact()
+    does not call it while another one is under way.
+    """
+    if "zs_compact_class" not in trace.formats:
+        whole = trace.events("zs_compact")
+        return whole, np.arange(len(whole))
+    each, destroy = trace.events("zs_compact_class"), trace.events("zs_destroy_pool")
+    ends: dict[int, list[int]] = {}
+    for pool, order in zip(destroy.numbers("pool").tolist(), destroy.order.tolist(), strict=True):
+        ends.setdefault(pool, []).append(order)
+    largest: dict[tuple[int, int], int] = {}
+    begins = [
+        row
+        for row, (pool, size_class, order) in enumerate(
+            zip(
+                each.numbers("pool").tolist(),
+                each.numbers("class").tolist(),
+                each.order.tolist(),
+                strict=True,
+            )
+        )
+        # A pool that was destroyed may come back at the same address, with other classes.
+        if largest.setdefault((pool, bisect.bisect(ends.get(pool, []), order)), size_class) == size_class
+    ]
+    return each, np.array(begins, np.int64)
 
 
 _ROW = np.dtype(
