@@ -24,7 +24,8 @@ def zspage(layout: Layout, number: int, allocated: tuple[int, ...], group: int) 
     """A zspage of that class; its free objects are linked from the last to the first."""
     address = 0xFFFF_8880_0200_0000 + 256 * number
     pfns = [0x1000 + 16 * number + i for i in range(PAGES)]
-    owner_word = (OPERATIONS if layout is Layout.CHAIN else address) | 2
+    head = layout is Layout.HEAD
+    owner_word = address | 1 if head else (OPERATIONS if layout is Layout.CHAIN else address) | 2
     headers = [0] * OBJECTS
     targets: dict[int, int | None] = {}
     freeobj = 0xFFFF_FFFF
@@ -45,12 +46,12 @@ def zspage(layout: Layout, number: int, allocated: tuple[int, ...], group: int) 
                 pfn=pfn,
                 address=page_address(pfn),
                 flags=frozenset({"PG_private"} if chain and position == 0 else ()),
-                next_word=0xDEAD000000000100,
-                mapping=owner_word,
+                next_word=owner_word if head else 0xDEAD000000000100,
+                mapping=0 if head else owner_word,
                 index=following if chain else 0,
                 private=address if chain else 0,
                 page_type=-position * PAGE % SIZE if chain else 0xFFFFFFFF,
-                refcount=1,
+                refcount=0 if head else 1,
             )
         )
     return Zspage(
@@ -67,6 +68,8 @@ def zspage(layout: Layout, number: int, allocated: tuple[int, ...], group: int) 
         headers=tuple(headers),
         targets=targets,
         owner_word=owner_word,
+        head_mapping=OPERATIONS | 2 if head else 0,
+        head_refcount=1 if head else 0,
     )
 
 
@@ -94,6 +97,7 @@ def heap(layout: Layout) -> Heap:
         page_size=PAGE,
         obj_shift=SHIFT,
         tag_bits=1,
+        movable_word=OPERATIONS | 2,
         pools=(Pool("zram0", POOL, len(pages), 0, (one,)),),
         marked=tuple(Frame(page.pfn, page.address, page.mapping) for page in pages),
         nr_zspages=len(pages),

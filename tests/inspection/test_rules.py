@@ -131,14 +131,25 @@ OWNER: dict[str, tuple[str, Damage]] = {
     "memcg_data in use": ("declared", in_page(1, memcg_data=1)),
     "PG_private in use": ("declared", in_page(0, flags=frozenset({"PG_private"}))),
 }
+HEAD: dict[str, tuple[str, Damage]] = {
+    "a page with another head": ("page", in_page(1, next_word=0xFFFF_8880_0900_0001)),
+    "a page that is no tail": ("page", in_page(1, next_word=0)),
+    "a mapping in use": ("declared", in_page(1, mapping=heaps.OPERATIONS | 2)),
+    "a head without operations": ("page", in_zspage(1, lambda zspage: replace(zspage, head_mapping=2))),
+    "a head held twice": ("page", in_zspage(1, lambda zspage: replace(zspage, head_refcount=2))),
+    "an isolated head that nobody holds": ("page", in_zspage(1, lambda zspage: replace(zspage, isolated=1))),
+}
+# With a head, isolation and the owner are the head's.
+NOT_OF_A_HEAD = ("an isolation never undone", "a page with a foreign owner")
 CASES = [
     pytest.param(layout, *damaged, id=f"{layout.value}: {name}")
-    for layout, own in ((Layout.CHAIN, CHAIN), (Layout.OWNER, OWNER))
+    for layout, own in ((Layout.CHAIN, CHAIN), (Layout.OWNER, OWNER), (Layout.HEAD, HEAD))
     for name, damaged in {**ANY_LAYOUT, **own}.items()
+    if layout is not Layout.HEAD or name not in NOT_OF_A_HEAD
 ]
 
 
-@pytest.mark.parametrize("layout", [Layout.CHAIN, Layout.OWNER])
+@pytest.mark.parametrize("layout", list(Layout))
 def test_a_sound_heap_breaks_no_rule_and_is_looked_at_by_each(layout: Layout) -> None:
     verdicts = rules.check(heaps.heap(layout))
     assert verdicts.findings == []
@@ -152,7 +163,9 @@ def test_damage_is_found_by_its_rule(layout: Layout, rule: str, damage: Damage) 
 
 
 def test_every_rule_has_damage_that_only_it_is_asked_to_find() -> None:
-    assert {rule for rule, _ in (*ANY_LAYOUT.values(), *CHAIN.values(), *OWNER.values())} == set(RULES)
+    assert {
+        rule for rule, _ in (*ANY_LAYOUT.values(), *CHAIN.values(), *OWNER.values(), *HEAD.values())
+    } == set(RULES)
 
 
 def test_an_isolated_page_may_be_held_twice() -> None:

@@ -75,6 +75,9 @@ class Zspage:
     targets: Mapping[int, int | None]
     # The word that each page's owner pointer must hold; 0 if pages have none.
     owner_word: int = 0
+    # Of a zspage that is the head of its pages: its own mapping and reference count.
+    head_mapping: int = 0
+    head_refcount: int = 0
 
     @property
     def name(self) -> str:
@@ -132,6 +135,8 @@ class Heap:
     page_size: int
     obj_shift: int
     tag_bits: int
+    # What page->mapping, or a head's, is for pages of zsmalloc; 0 where the page type tells.
+    movable_word: int
     pools: tuple[Pool, ...]
     marked: tuple[Frame, ...]
     nr_zspages: int

@@ -62,6 +62,8 @@ def check(heap: Heap) -> Verdicts:
             for zspage in one.zspages:
                 place = f"{where}, {zspage.name}"
                 _zspage(pool, one, zspage, place, verdicts)
+                if heap.layout is Layout.HEAD:
+                    _head(heap, zspage, place, verdicts)
                 _pages(heap, one, zspage, place, owners, verdicts)
                 _objects(heap, one, zspage, place, handles, verdicts)
         _pool(pool, verdicts)
@@ -117,7 +119,7 @@ def _zspage(pool: Pool, one: SizeClass, zspage: Zspage, where: str, verdicts: Ve
     )
     huge = one.objects == 1 and one.pages == 1
     verdicts.look("page", zspage.huge == huge, where, f"huge is {zspage.huge} in a class where it is {huge}")
-    if zspage.isolated is not None:
+    if zspage.isolated is not None and not zspage.head_mapping:
         marked = sum(bool(page.flags & _WHILE_ISOLATED) for page in zspage.pages)
         verdicts.look(
             "count",
@@ -125,6 +127,23 @@ def _zspage(pool: Pool, one: SizeClass, zspage: Zspage, where: str, verdicts: Ve
             where,
             f"{marked} of its pages are isolated, {zspage.isolated} counted",
         )
+
+
+def _head(heap: Heap, zspage: Zspage, where: str, verdicts: Verdicts) -> None:
+    """A zspage that poses as the head of its pages looks like a movable page that nobody holds."""
+    verdicts.look(
+        "page",
+        zspage.head_mapping == heap.movable_word,
+        where,
+        f"as a head, its mapping is {zspage.head_mapping:#x}, {heap.movable_word:#x} is right",
+    )
+    isolated = zspage.isolated or 0
+    verdicts.look(
+        "page",
+        zspage.head_refcount == 1 if not isolated else zspage.head_refcount > 1,
+        where,
+        f"as a head, it has {zspage.head_refcount} references and {isolated} isolated pages",
+    )
 
 
 def _pages(
@@ -140,11 +159,13 @@ def _pages(
         for rule, holds, what in _links(heap, one, zspage, position, page):
             verdicts.look(rule, holds, place, what)
         isolated = bool(page.flags & _WHILE_ISOLATED)
+        # The references to a tail are its head's.
+        right = 0 if heap.layout is Layout.HEAD else 1 + isolated
         verdicts.look(
             "page",
-            page.refcount == 1 + isolated or (isolated and page.refcount > 1),
+            page.refcount == right or (isolated and page.refcount > right),
             place,
-            f"its reference count is {page.refcount}, {1 + isolated} is right",
+            f"its reference count is {page.refcount}, {right} is right",
         )
         verdicts.look("page", "PG_locked" not in page.flags, place, "it is locked and nothing works with it")
 
@@ -154,6 +175,19 @@ def _links(
 ) -> Iterator[tuple[str, bool, str]]:
     """What the words of a struct page must be: rule, whether it holds, what is seen."""
     allowed = _NEUTRAL | _WHILE_ISOLATED
+    if heap.layout is Layout.HEAD:
+        yield (
+            "page",
+            page.next_word == zspage.owner_word,
+            f"compound_head is {page.next_word:#x}, {zspage.owner_word:#x} is right",
+        )
+        yield "declared", page.mapping == 0, f"mapping is in use: {page.mapping:#x}"
+        yield "declared", page.private == 0, f"private is in use: {page.private:#x}"
+        yield "declared", page.page_type == _NO_TYPE, f"_mapcount is in use: {page.page_type:#x}"
+        yield "declared", not page.memcg_data, f"memcg_data is in use: {page.memcg_data:#x}"
+        used = page.flags - _NEUTRAL
+        yield "declared", not used, f"flags are in use: {' '.join(sorted(used))}"
+        return
     yield (
         "page",
         page.mapping == zspage.owner_word,

@@ -168,12 +168,17 @@ class _Pages:
             memcg_data=word("memcg_data") if "memcg_data" in self._at else 0,
         )
 
-    def columns(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """For each stretch of frames: the first one, and mapping and page_type of all."""
+    @property
+    def mapping_at(self) -> int:
+        """Where the word of page->mapping is."""
+        return int(self._at["mapping"])
+
+    def columns(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """For each stretch of frames: the first one, and compound_head, mapping and page_type of all."""
         kind = self._at["page_type"]
         for low, rows in self._sections.items():
             types = (rows[:, kind // 8] >> np.uint64(8 * (kind % 8))) & np.uint64(0xFFFFFFFF)
-            yield low, rows[:, self._at["mapping"] // 8], types
+            yield low, rows[:, self._at["next_word"] // 8], rows[:, self._at["mapping"] // 8], types
 
     def slabs(self, cache: int) -> Iterator[int]:
         """The frames of a cache's slabs, the first of each."""
@@ -222,6 +227,7 @@ class _Walker:
             page_size=self._page_size,
             obj_shift=shift,
             tag_bits=tags,
+            movable_word=0 if self._by_type is not None else self._operations | _MOVABLE,
             pools=tuple(pools),
             marked=tuple(self._marked()),
             nr_zspages=self._nr_zspages(),
@@ -345,22 +351,32 @@ class _Walker:
             inuse=int(zspage.inuse),
             freeobj=int(zspage.freeobj),
             huge=huge,
-            isolated=int(zspage.isolated) if "isolated" in self._fields else None,
+            isolated=self._isolated(zspage),
             pages=pages,
             headers=headers,
             targets={handle: self._memory.word(handle) for handle in handles},
             owner_word=self._owner_word(zspage),
+            head_mapping=zspage.desc.mapping.value_() if self._layout is Layout.HEAD else 0,
+            head_refcount=int(zspage.desc._refcount.counter) if self._layout is Layout.HEAD else 0,
         )
 
+    def _isolated(self, zspage: Object) -> int | None:
+        """How many of its pages are isolated, as it counts them; None if it does not."""
+        if self._layout is Layout.HEAD:
+            return int(zspage.desc.isolated.value_()).bit_count()
+        return int(zspage.isolated) if "isolated" in self._fields else None
+
     def _owner_word(self, zspage: Object) -> int:
-        """What page->mapping must hold in a page of this zspage."""
+        """What page->mapping must hold in a page of this zspage, or compound_head if that is the head."""
+        if self._layout is Layout.HEAD:
+            return int(zspage.value_()) | 1
         if self._layout is Layout.OWNER:
             return int(zspage.owner.address_of_().value_()) | _MOVABLE
         return 0 if self._by_type is not None else self._operations | _MOVABLE
 
     def _components(self, zspage: Object, count: int, huge: bool, where: str) -> Iterator[Page]:
         """Its pages in their order, as far as they can be followed."""
-        if self._layout is Layout.OWNER:
+        if self._layout is not Layout.CHAIN:
             addresses = [zspage.pages[i].value_() for i in range(zspage.pages.type_.length or 0)]
             extra = [each for each in addresses[count:] if each]
             if extra:
@@ -392,6 +408,8 @@ class _Walker:
         if huge:
             if "huge_handle" in self._fields:
                 return (zspage.huge_handle.value_(),)
+            if self._layout is Layout.HEAD:
+                return (zspage.handle.value_(),)
             return (pages[0].index,) if pages else ()
         found = []
         contents = [self._program.read(page.pfn << self._shift, self._page_size, True) for page in pages]
@@ -413,17 +431,31 @@ class _Walker:
         """Frames with zsmalloc's mark, those that no zspage knows any more too."""
         kind = self._by_type
         owned: dict[int, bool] = {}
-        for low, mappings, types in self._pages.columns():
+        for low, heads, mappings, types in self._pages.columns():
             if kind is not None:
                 found = np.flatnonzero(types >> np.uint64(24) == kind)
             elif self._layout is Layout.OWNER:
                 tagged = np.flatnonzero(mappings & np.uint64(_TAGS) == _MOVABLE)
                 found = np.array([i for i in tagged if self._is_ours(int(mappings[i]), owned)], dtype=int)
+            elif self._layout is Layout.HEAD:
+                tails = np.flatnonzero(heads & np.uint64(1))
+                found = np.array([i for i in tails if self._is_our_head(int(heads[i]), owned)], dtype=int)
+                mappings = heads
             else:
                 found = np.flatnonzero(mappings == np.uint64(self._operations | _MOVABLE))
             for index in found:
                 pfn = low + int(index)
                 yield Frame(pfn, self._pages.base + pfn * self._pages.size, int(mappings[index]))
+
+    def _is_our_head(self, word: int, known: dict[int, bool]) -> bool:
+        """Whether a compound_head leads out of the memory map, to what has zsmalloc's operations."""
+        if word not in known:
+            head = word - 1
+            known[word] = (
+                self._pages.pfn(head) is None
+                and self._memory.word(head + self._pages.mapping_at) == self._operations | _MOVABLE
+            )
+        return known[word]
 
     def _is_ours(self, word: int, known: dict[int, bool]) -> bool:
         """Whether an owner word leads to zsmalloc's operations."""
@@ -552,11 +584,13 @@ def _flat(record: drgn.Type) -> Iterator[drgn.TypeMember]:
 def _layout(fields: set[str | None]) -> Layout:
     if "owner" in fields:
         return Layout.OWNER
+    if "desc" in fields:
+        return Layout.HEAD
     if {"first_page", "first_zpdesc"} & fields:
         return Layout.CHAIN
     raise CaptureError(
-        "inspect", "struct zspage is of no form that is known: it has neither first_page, "
-        "first_zpdesc nor owner",
+        "inspect", "struct zspage is of no form that is known: it has none of first_page, "
+        "first_zpdesc, owner, desc",
     )  # fmt: skip
 
 
