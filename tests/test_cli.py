@@ -22,6 +22,7 @@ VERBS = [
     "boot",
     "build",
     "compare",
+    "count",
     "doctor",
     "draw",
     "fetch",

@@ -522,6 +522,59 @@ def _show_recorded(run_id: str, found: Any) -> None:
     stderr.print(f"    pageless replay {run_id} --cell {shlex.quote(found.cell.label)}", **plain)  # type: ignore[arg-type]
 
 
+@cli.command()
+@kernel_option
+@click.option(
+    "--series",
+    "-s",
+    "series_names",
+    multiple=True,
+    default=["none", "pageless-owner"],
+    show_default=True,
+    help="Repeatable; the first is what the others are compared with.",
+)
+@click.option("--arch", "-a", "archs", multiple=True, help="Repeatable.  [default: all, or ARCH]")
+@config_option
+@json_option
+def count(
+    kernel: str, series_names: tuple[str, ...], archs: tuple[str, ...], config: str, as_json: bool
+) -> None:
+    """Count the instructions that zsmalloc's operations take: exact, on however busy a host.
+
+    \b
+    Example:
+      pageless count --series none --series pageless-owner --arch arm64
+    """
+    from toolkit import pipeline
+    from toolkit.rig import counting
+
+    with _progress() as shown:
+        found = {
+            arch: {
+                name: pipeline.count(pipeline.Target(kernel, name, arch, config), shown)
+                for name in dict.fromkeys(series_names)
+            }
+            for arch in dict.fromkeys(archs or _default_archs())
+        }
+    if as_json:
+        _print_json(found)
+        return
+    for arch, by_series in found.items():
+        table = Table("operation", title=f"{arch}: instructions a call, median (5 to 95 %)", box=None)
+        for name in by_series:
+            table.add_column(name, justify="right")
+        first = next(iter(by_series.values()))
+        for operation in counting.OPERATIONS:
+            cells = []
+            for costs in by_series.values():
+                cost = costs[operation]
+                change = "" if costs is first else f" {cost.median / first[operation].median - 1:+.1%}"
+                calls = f"{cost.calls} calls"
+                cells.append(f"{cost.median:.0f} ({cost.low:.0f} to {cost.high:.0f}, {calls}){change}")
+            table.add_row(operation, *cells)
+        stdout.print(table)
+
+
 @cli.command("replay")
 @click.argument("recorded", metavar="RUN|DIRECTORY")
 @click.option("--cell", help="Part of a cell's name.  [default: the only one that was recorded]")

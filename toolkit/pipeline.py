@@ -56,9 +56,10 @@ from toolkit.plans import Matrix
 from toolkit.progress import Progress, Say
 from toolkit.record import Built, Cell, Outcome, Record, Run, Sources, conclude
 from toolkit.report import html, junit
-from toolkit.rig import image, machine, template
+from toolkit.rig import counting, image, machine, template
 from toolkit.rig import recording as recordings
 from toolkit.rig.accelerator import Accelerator, accelerator
+from toolkit.rig.counting import Cost
 from toolkit.rig.machine import Machine
 from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import QemuGuest, boot
@@ -91,6 +92,9 @@ _SHRINK_S = 5.0
 
 # A trace in user space: seconds, on a busy host.
 _FOLLOW_S = 300.0
+
+# A guest whose every block of instructions is looked at, on a busy host.
+COUNT_S = 900.0
 
 # Machines say how long a boot takes on an idle host; this one may be busy.
 SLOW_HOST = 5.0
@@ -976,6 +980,18 @@ def record(kept_run: Run, cells: Sequence[Cell], *, explore: int, progress: Prog
                 if failure is not None:
                     break
         yield Recorded(cell, made, tried, failure)
+
+
+def count(target: Target, progress: Progress) -> dict[str, Cost]:
+    """The instructions that each operation of zsmalloc and zram takes with that kernel."""
+    _tree, kernel = built(target, progress)
+    arch = arches.load(target.arch)
+    with tempfile.TemporaryDirectory(prefix="pageless-") as name, progress.step(f"count {target}"):
+        initramfs = image.initramfs(arch, default_store(), deadline=Deadline.after(IMAGE_S))
+        tcg = Accelerator("tcg", "its instructions are counted")
+        setup = Setup(arch, machine.load("default"), tcg, kernel.image, initramfs)
+        limit = Deadline.after(COUNT_S)
+        return counting.count(setup, kernel.system_map, Path(name), default_store(), deadline=limit)
 
 
 def find_recording(kept: Archive, name: str, cell: str | None) -> Recording:

@@ -211,7 +211,7 @@ def record(
     made = Recording(directory)
     _link(setup.kernel, directory / "kernel")
     _link(vmlinux, directory / "vmlinux")
-    (directory / "initramfs").write_bytes(setup.initramfs.read_bytes() + _script(steps, schedule.seed))
+    scripted(setup, steps, directory / "initramfs", schedule.seed)
     facts = _Facts(
         title=title,
         arch=setup.arch.name,
@@ -225,7 +225,7 @@ def record(
     saved.write(made._file, facts)
     tape = Tape(made.log, replayed=False, shift=schedule.shift)
     with qemus.running(made.setup(), directory, tape=tape) as qemu:
-        _follow(qemu, made.console, deadline)
+        follow(qemu, made.console, deadline)
     return made
 
 
@@ -305,7 +305,7 @@ def _run_to(qemu: Qemu, instruction: int) -> bool:
     return True
 
 
-def _follow(qemu: Qemu, console: Path, deadline: Deadline) -> None:
+def follow(qemu: Qemu, console: Path, deadline: Deadline) -> None:
     """Return once the guest ended QEMU, or ended in any other way that its console tells."""
     while not qemu.wait_gone(Deadline.after(_LOOK_S)):
         if deadline.passed:
@@ -314,6 +314,14 @@ def _follow(qemu: Qemu, console: Path, deadline: Deadline) -> None:
         if any(report.kind.fatal for report in splats.find_reports(text)):
             qemu.wait_gone(Deadline.after(min(_LAST_WORDS_S, deadline.remaining_s)))
             return
+
+
+def scripted(setup: Setup, steps: Sequence[Step], initramfs: Path, seed: int = 0) -> Setup:
+    """The guest of one processor that goes through `steps` alone; its image is written to `initramfs`."""
+    initramfs.write_bytes(setup.initramfs.read_bytes() + _script(steps, seed))
+    return dataclasses.replace(
+        setup, initramfs=initramfs, machine=dataclasses.replace(setup.machine, cpus=1), inspectable=False
+    )
 
 
 def _script(steps: Sequence[Step], seed: int) -> bytes:
