@@ -168,7 +168,7 @@ def cli(verbose: bool) -> None:
         level=logging.DEBUG if verbose else logging.WARNING,
         format="pageless: %(message)s" if not verbose else "%(asctime)s %(name)s: %(message)s",
     )
-    for noisy in ("paramiko", "asyncio", "qemu", "numba"):
+    for noisy in ("paramiko", "asyncio", "qemu", "numba", "drgn"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 

@@ -174,6 +174,20 @@ def test_an_isolated_page_may_be_held_twice() -> None:
     assert rules.check(heap).findings == []
 
 
+def test_the_class_in_a_handles_value_is_looked_at_where_it_is_there() -> None:
+    sound = heaps.heap(Layout.CHAIN)
+    with_class = replace(sound, class_shift=15)
+    assert {finding.rule for finding in rules.check(with_class).findings} == {"handle"}
+
+    def tell(zspage: Zspage) -> Zspage:
+        told = {handle: (value or 0) | 202 << 16 for handle, value in zspage.targets.items()}
+        return replace(zspage, targets=told)
+
+    for number in range(3):
+        with_class = in_zspage(number, tell)(with_class)
+    assert rules.check(with_class).findings == []
+
+
 def test_an_inspection_counts_what_is_in_memory_and_not_what_is_counted_there() -> None:
     wrong = in_class(lambda one: replace(one, obj_used=99))(heaps.heap(Layout.CHAIN))
     look = inspect(wrong, "core")

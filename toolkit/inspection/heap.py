@@ -144,6 +144,8 @@ class Heap:
     live_handles: frozenset[int] | None
     broken: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    # In 7.3.4 the index of the class stands above that of the object; 0 before.
+    class_shift: int = 0
 
     @property
     def busy(self) -> tuple[str, ...]:

@@ -240,7 +240,8 @@ def _objects(
         verdicts.look("handle", other is place, place, f"its handle {handle:#x} is that of {other} too")
         position = index * one.size // heap.page_size
         if heap.obj_shift and position < len(zspage.pages):
-            expected = (zspage.pages[position].pfn << heap.obj_shift | index) << heap.tag_bits
+            place_in_class = index | (one.index << heap.class_shift if heap.class_shift else 0)
+            expected = (zspage.pages[position].pfn << heap.obj_shift | place_in_class) << heap.tag_bits
             verdicts.look(
                 "handle",
                 target == expected,

@@ -36,6 +36,7 @@ _SAMPLE = 256
 _MOVABLE = 2
 _TAGS = 3
 _SHIFTS = range(1, 48)
+_CLASS_SHIFTS = range(5, 32)
 
 
 def walk(program: Program) -> Heap:
@@ -219,7 +220,7 @@ class _Walker:
 
     def heap(self) -> Heap:
         pools = [self._pool(each) for each in self._find_pools()]
-        shift, tags = self._split(pools)
+        shift, tags, class_shift = self._split(pools)
         zspages, handles = self._slabs()
         return Heap(
             release=self._program["init_uts_ns"].name.release.string_().decode(),
@@ -235,6 +236,7 @@ class _Walker:
             live_handles=handles,
             broken=tuple(self._broken),
             notes=tuple(self._notes),
+            class_shift=class_shift,
         )
 
     def _break(self, rule: str, where: str, what: str) -> None:
@@ -536,31 +538,36 @@ class _Walker:
             return False
         return True
 
-    def _split(self, pools: list[Pool]) -> tuple[int, int]:
-        """How an object's value holds its frame and index: what fits most of a sample of objects."""
-        votes: Counter[tuple[int, int]] = Counter()
-        for index, pfn, value in itertools.islice(_located(pools, self._page_size), _SAMPLE):
-            for tags in (0, 1):
-                for shift in _SHIFTS:
+    def _split(self, pools: list[Pool]) -> tuple[int, int, int]:
+        """How an object's value holds its frame, index and, in 7.3.4, class: what fits most of a sample.
+
+        The shift of the frame, the bits of the tag, the shift of the class (0: it is not there).
+        """
+        sample = list(itertools.islice(_located(pools, self._page_size), _SAMPLE))
+        for class_shifts in ((0,), _CLASS_SHIFTS):
+            votes: Counter[tuple[int, int, int]] = Counter()
+            for index, of_class, pfn, value in sample:
+                for tags, shift, class_shift in itertools.product((0, 1), _SHIFTS, class_shifts):
+                    expected = index | (of_class << class_shift if class_shift else 0)
                     bare = value >> tags
-                    if bare >> shift == pfn and bare & ((1 << shift) - 1) == index:
-                        votes[shift, tags] += 1
-        if not votes:
-            return 0, 0
-        # Where all indices are 0, several fit: then the tag is there as it is before 6.10.
-        best = max(votes.values())
-        return max((split for split, count in votes.items() if count == best), key=lambda s: s[1])
+                    if bare >> shift == pfn and bare & ((1 << shift) - 1) == expected:
+                        votes[shift, tags, class_shift] += 1
+            if votes:
+                # Where all indices are 0, several fit: then the tag is there as it is before 6.10.
+                best = max(votes.values())
+                return max((split for split, count in votes.items() if count == best), key=lambda s: s[1])
+        return 0, 0, 0
 
 
-def _located(pools: list[Pool], page_size: int) -> Iterator[tuple[int, int, int]]:
-    """Index, frame and value of allocated objects, those with large indices first."""
+def _located(pools: list[Pool], page_size: int) -> Iterator[tuple[int, int, int, int]]:
+    """Index, class, frame and value of allocated objects, those with large indices first."""
     for pool in pools:
         for one in pool.classes:
             for zspage in one.zspages:
                 for index in range(len(zspage.headers) - 1, -1, -1):
                     value = zspage.targets.get(zspage.headers[index] & ~_ALLOCATED)
                     if zspage.headers[index] & _ALLOCATED and value is not None:
-                        yield index, zspage.pages[index * one.size // page_size].pfn, value
+                        yield index, one.index, zspage.pages[index * one.size // page_size].pfn, value
                         break
 
 
