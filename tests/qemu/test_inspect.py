@@ -14,7 +14,7 @@ from tests.qemu.conftest import BOOT_S, CLONE_S, IMAGE_S, KERNEL
 from toolkit import store
 from toolkit.collect import snapshot, zsmalloc
 from toolkit.deadline import Deadline
-from toolkit.errors import CrashError
+from toolkit.errors import CrashError, HangError
 from toolkit.inspection import live
 from toolkit.inspection.inspection import Inspection, inspect
 from toolkit.kernel import build, kconfig, source
@@ -110,6 +110,15 @@ def test_a_guest_that_crashes_leaves_a_core_with_all_it_had(
     core = seen.directory / "core"
     assert seen._qemu.wait_gone(Deadline.after(BOOT_S))
     after = live.core(core, (inspectable.vmlinux,))
+    assert (rows(after), after.findings) == (rows(before), ())
+
+
+def test_a_guest_that_hangs_can_be_dumped_and_inspected(seen: QemuGuest, inspectable: BuiltKernel) -> None:
+    before = eye(seen, inspectable).look()
+    with pytest.raises(HangError):
+        seen.execute("sleep 10000", deadline=Deadline.after(1.0))
+    seen.dump()
+    after = live.core(seen.directory / "core", (inspectable.vmlinux,))
     assert (rows(after), after.findings) == (rows(before), ())
 
 
