@@ -41,6 +41,7 @@ VERBS = [
     "sequences",
     "series",
     "sim",
+    "watch",
 ]
 
 

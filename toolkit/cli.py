@@ -524,6 +524,55 @@ def _show_recorded(run_id: str, found: Any) -> None:
 
 @cli.command()
 @kernel_option
+@series_option
+@click.option("--arch", "-a", "archs", multiple=True, help="Repeatable.  [default: all, or ARCH]")
+@click.option("--workload", "-w", "suite", default="smoke", show_default=True, help="For a changed kernel.")
+@config_option
+@click.option(
+    "--ops", type=click.IntRange(min=1), default=50_000, show_default=True, help="Simulated operations."
+)
+@click.option("--once", is_flag=True, help="End after the first change was looked at, with its status.")
+def watch(
+    kernel: str, series: str, archs: tuple[str, ...], suite: str, config: str, ops: int, once: bool
+) -> int:
+    """Simulate, build and run the affected tests whenever a file of the tree or series changes.
+
+    \b
+    Example:
+      pageless watch --kernel ~/linux --arch x86_64
+    """
+    from toolkit import pipeline
+    from toolkit import watch as watches
+
+    common = ["--kernel", kernel, "--series", series]
+    wanted = [word for arch in archs or _default_archs() for word in ("--arch", arch)]
+    # Unknown names are told now, not after the first change.
+    pipeline.plan(
+        kernels=[kernel],
+        series=[series],
+        archs=archs or _default_archs(),
+        config=config,
+        workloads=[suite],
+        seed=1,
+        repeat=1,
+    )
+    watched = watches.Watched.of(kernel, series)
+    stderr.print(f"watching {', '.join(map(str, watched.paths))}", markup=False, soft_wrap=True)
+    for changed in watches.changes(watched):
+        stderr.print(f"changed: {', '.join(sorted(path.name for path in changed))}", markup=False)
+        affected = watched.affected(changed, suite)
+        status = run_with(["sim", *common, "--ops", str(ops)]) if affected.simulate else 0
+        # What differs from the model alone needs no kernel to be built.
+        if status == 0 and affected.workloads:
+            tests = [word for name in affected.workloads for word in ("--workload", name)]
+            status = run_with(["run", *common, *wanted, *tests, "--config", config])
+        if status == INTERRUPTED or once:
+            return status
+    return 0
+
+
+@cli.command()
+@kernel_option
 @click.option(
     "--series",
     "-s",
