@@ -1108,8 +1108,8 @@ def b4_check(
     """Check a series that b4 has under review: a mail on stdin, JSON on stdout.
 
     \b
-    Example (in the kernel's git tree):
-      git config b4.review-series-check-cmd 'pageless b4-check --workload smoke'
+    Example:
+      cd linux && git config b4.review-series-check-cmd 'pageless b4-check --workload smoke'
     """
     from toolkit import review
 

@@ -8,7 +8,7 @@ DISK_BYTES = 4 << 20
 
 
 @workload(
-    suites=["smoke", "full"],
+    suites=["smoke", "quick", "full"],
     deadline_s=180,
     single_threaded=True,
     needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],

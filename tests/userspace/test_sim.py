@@ -128,7 +128,8 @@ FAULTS = [
         "\tdec_zspage_isolation(zspage);\n\tspin_unlock(&pool->lock);\n}",
         "\tdec_zspage_isolation(zspage);\n}",
         4096,
-        "left behind",
+        # The next thing that may sleep meets it.
+        "in atomic context",
     ),
     (
         "a list filled from its end",
