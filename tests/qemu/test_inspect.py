@@ -113,6 +113,16 @@ def test_a_guest_that_crashes_leaves_a_core_with_all_it_had(
     assert (rows(after), after.findings) == (rows(before), ())
 
 
+def test_a_guest_of_somebody_else_is_inspected_through_its_socket(
+    seen: QemuGuest, inspectable: BuiltKernel
+) -> None:
+    assert seen.inspector is not None
+    look = live.guest(seen.inspector, (inspectable.vmlinux,))
+    assert (look.status, look.findings) == (Status.PASS, ())
+    assert seen.qmp.execute("query-status")["status"] == "running"
+    assert rows(eye(seen, inspectable).look()) == rows(look)
+
+
 def test_a_guest_that_hangs_can_be_dumped_and_inspected(seen: QemuGuest, inspectable: BuiltKernel) -> None:
     before = eye(seen, inspectable).look()
     with pytest.raises(HangError):
