@@ -801,7 +801,7 @@ def patchcheck(
     """Build, boot and exercise every patch of a series: which one breaks, grows or moves what.
 
     A new compiler warning (W=1) fails only in a file that the patch touches.  A metric is said to
-    move where it leaves what the repeats of all steps differ by.
+    move where it leaves three times what the repeats of any step differ by.
 
     \b
     Example:

@@ -40,6 +40,11 @@ def _measure(case: Case) -> Iterator[tuple[str, int]]:
                 yield f"mm_stat/{checkpoint}/{zram.device_of(path)}/{column}", value
 
 
+# So many times the noise.  With once it, and two repeats, a patch that changes nothing that runs
+# moved 5 metrics on a busy host; with three times, none.
+_BEYOND = 3
+
+
 @dataclass(frozen=True)
 class Moved:
     """A metric that is another one from a step on: its medians before and after.
@@ -67,8 +72,9 @@ def moved(steps: Sequence[Sequence[Mapping[str, int]]]) -> tuple[tuple[Moved, ..
     """For each step after the first, the metrics that moved there, the clearest first.
 
     `steps` holds the metrics of each step's repeats.  A metric moved if the repeats of the two
-    steps do not overlap, and their medians differ by more than any step's repeats among
-    themselves.  None where there are fewer than two repeats on either side: nobody knows the noise.
+    steps do not overlap, and their medians differ by more than three times what any step's
+    repeats differ by among themselves.  None where there are fewer than two repeats on either
+    side: nobody knows the noise.
     """
     noise: dict[str, int] = {}
     for repeats in steps:
@@ -85,7 +91,7 @@ def moved(steps: Sequence[Sequence[Mapping[str, int]]]) -> tuple[tuple[Moved, ..
             old, new = [one[metric] for one in before], [one[metric] for one in after]
             change = Moved(metric, statistics.median(old), statistics.median(new), noise[metric])
             apart = max(old) < min(new) or max(new) < min(old)
-            if apart and abs(change.after - change.before) > change.noise:
+            if apart and abs(change.after - change.before) > _BEYOND * change.noise:
                 here.append(change)
         found.append(tuple(sorted(here, key=lambda one: (-one.ratio, one.metric))))
     return tuple(found)
