@@ -10,6 +10,8 @@ ROUNDS = 3
 BACKING = "/dev/ram0"
 LIMIT = 40
 UNIT = 4096
+# More than any guest has been up.
+LONG_AGO_S = "1000000"
 
 
 @workload(
@@ -81,6 +83,10 @@ def exercise(bench: Bench) -> None:
             bench.checkpoint(f"huge-{turn}")
 
             # Of all that is idle the first half is used again; what is same-filled stays.
+            zram.expect(bench, f"idle-{turn}/words", "Invalid argument", device.refuses("idle", "some"))
+            zram.expect(bench, f"idle-{turn}/age", "", device.refuses("idle", LONG_AGO_S))
+            old = [slot for slot, flags in device.block_state().items() if "i" in flags and "w" not in flags]
+            zram.expect(bench, f"idle-{turn}/long-ago", [], old)
             guest.write(f"{device.sysfs}/idle", "all")
             idle = device.block_state()
             untouched = sum("i" not in flags for slot, flags in idle.items() if "w" not in flags)
