@@ -158,3 +158,9 @@ def test_who_asks_too_late_to_be_told_of_the_end_is_told_at_once(tmp_path: Path)
         assert made.wait_over(Deadline.after(SOON_S))
         made.when_over(lambda: called.append("over"))
     assert called == ["over"]
+
+
+def test_the_answer_to_a_typed_key_is_seen_behind_its_echo() -> None:
+    progress = Progress(booted=True)
+    progress.feed("AAAAC3NzaC1lZDI1NTE5AAAAIEUD[    1.575964] pageless: key")
+    assert progress.phase is Phase.KEY

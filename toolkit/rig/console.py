@@ -69,7 +69,7 @@ class Progress:
                 self._end(splats.Kind.REBOOT, "the guest rebooted")
             else:
                 self.phase = Phase.KERNEL
-        elif found := _MARK.match(line):
+        elif found := _MARK.match(line) or _ANSWER.search(line):
             self._mark(found["phase"], found["rest"].split())
         elif (kind := splats.alarm(line)) is not None and kind.fatal:
             self._end(kind, line.strip())
@@ -94,6 +94,8 @@ class Progress:
 _STAMP = r"^(?:\[ *\d+\.\d+\](?:\[[^\]]*\])? )?"
 _BANNER = re.compile(_STAMP + r"Linux version \d")
 _MARK = re.compile(_STAMP + rf"{MARKER}: (?P<phase>\w+)(?P<rest>.*)")
+# The answer to what we typed may stand behind its echo: busybox's init switches the echo on again.
+_ANSWER = re.compile(rf"{MARKER}: (?P<phase>key)(?P<rest>)$")
 _PHASES = {"init": Phase.INIT, "network": Phase.NETWORK, "ssh": Phase.SSH, "key": Phase.KEY}
 
 
