@@ -32,9 +32,9 @@ def test_the_probes_code_speaks_where_guests_run(name: str) -> None:
 def test_a_guest_that_runs_but_does_nothing_is_told_from_one_that_works(name: str) -> None:
     """Firmware that says the wrong thing, or nothing, is no proof."""
     loaded = arch.load(name)
-    silent = dataclasses.replace(loaded, probe_code="00" * (len(loaded.probe_code) // 2))
+    silent = dataclasses.replace(loaded, probe_code="00" * len(bytes.fromhex(loaded.probe_code)))
     found = accelerator.probe(silent, Accelerator("tcg", ""), deadline=Deadline.after(1.0))
-    assert found == "it hung at its first instruction"
+    assert found == "it hung, or was too slow"
 
 
 @pytest.mark.qemu

@@ -51,8 +51,8 @@ class Arch:
     # The model of processor under TCG; "host" is used under KVM.
     tcg_cpu: str
     console: str
-    # Firmware of a few instructions that writes "K" to the serial line, in hex, and where in a
-    # 64 KiB image it starts: whether guests really run is tried with it.
+    # Firmware that does what a kernel needs, then writes "K" to the serial line, in hex, and where
+    # in a 64 KiB image it starts: whether guests really run is tried with it.
     probe_code: str
     probe_offset: int
     # Appended to the kernel's command line.
