@@ -23,8 +23,9 @@ from toolkit.deadline import Deadline
 from toolkit.errors import QemuError
 from toolkit.rig import console as consoles
 from toolkit.rig import qemu as qemus
+from toolkit.rig.console import Console
 from toolkit.rig.monitor import Monitor
-from toolkit.rig.qemu import Memory, Setup
+from toolkit.rig.qemu import Memory, Qemu, Setup
 from toolkit.rig.qemu_guest import QemuGuest, answering, wait_booted
 from toolkit.store import Store
 
@@ -134,6 +135,17 @@ def clone(source: Template, directory: Path, *, deadline: Deadline) -> Iterator[
     What it does is seen by no other clone.  Its clock and its random numbers are its own
     before the first command of the caller.  QemuError if the template was evicted.
     """
+    with (
+        thawed(source, directory) as (qemu, console),
+        answering(source.setup, qemu, console, source.host_key, deadline=deadline) as guest,
+    ):
+        _awaken(guest, deadline)
+        yield guest
+
+
+@contextlib.contextmanager
+def thawed(source: Template, directory: Path) -> Iterator[tuple[Qemu, Console]]:
+    """A QEMU whose guest runs on from where the template was frozen: nobody has spoken to it yet."""
     with contextlib.ExitStack() as stack:
         with _in_use(source) as state:
             memory = Memory(source.memory, shared=False)
@@ -147,11 +159,7 @@ def clone(source: Template, directory: Path, *, deadline: Deadline) -> Iterator[
             qemu.monitor.execute("migrate-incoming", uri="fd:state")
             _wait_migrated(qemu.monitor, Deadline.after(_MIGRATION_S))
         qemu.monitor.execute("cont")
-        guest = stack.enter_context(
-            answering(source.setup, qemu, console, source.host_key, deadline=deadline)
-        )
-        _awaken(guest, deadline)
-        yield guest
+        yield qemu, console
 
 
 @contextlib.contextmanager
