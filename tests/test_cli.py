@@ -15,6 +15,7 @@ import pytest
 from toolkit import cli
 
 VERBS = [
+    "alarms",
     "apply",
     "b4-check",
     "bisect",

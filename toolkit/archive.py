@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ class Archive:
         saved.write(run.verdict_file, outcome)
         with self._index() as index:
             index.execute("update runs set status = ? where id = ?", (outcome.status.value, run.id))
+
+    def forget(self, run: Run) -> None:
+        """Remove a run and all that was kept of it."""
+        with self._index() as index:
+            index.execute("delete from runs where id = ?", (run.id,))
+        shutil.rmtree(run.directory)
 
     def entries(self) -> tuple[Entry, ...]:
         """All runs, the newest first."""

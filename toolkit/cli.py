@@ -821,7 +821,7 @@ def patchcheck(
             workloads=workloads,
             seed=seed,
             repeat=repeat,
-            numbers=_numbers(patches),
+            numbers=_numbers(patches, "patches") if patches is not None else None,
             argv=["pageless", *sys.argv[1:]],
             jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
             progress=shown,
@@ -981,13 +981,11 @@ def bisect_step(
     return {"good": 0, "bad": 1}.get(vote.value, HOST_TROUBLE)
 
 
-def _numbers(text: str | None) -> tuple[int, int] | None:
+def _numbers(text: str, what: str) -> tuple[int, int]:
     """ "7-11" or "7"."""
-    if text is None:
-        return None
     first, _, last = text.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal()):
-        raise InputError(f"{text!r} is no range of patches", hint="--patches 7-11, or --patches 7")
+        raise InputError(f"{text!r} is no range of {what}", hint=f"--{what} 7-11, or --{what} 7")
     return int(first), int(last or first)
 
 
@@ -1372,6 +1370,87 @@ def mutate(
             highlight=False,
         )
     return campaign.status_of(numbers).exit_status
+
+
+@cli.command()
+@kernel_option
+@click.option(
+    "--series",
+    "-s",
+    "series_names",
+    multiple=True,
+    default=["none", "pageless-owner"],
+    show_default=True,
+    help="Repeatable.",
+)
+@click.option("--arch", "-a", "archs", multiple=True, help="Repeatable.  [default: all, or ARCH]")
+@click.option("--workload", "-w", "suite", default="quick", show_default=True, help="A workload or suite.")
+@config_option
+@click.option("--seeds", metavar="FIRST-LAST", default="1-50", show_default=True, help="One run for each.")
+@click.option("--seconds", type=float, default=3600.0, show_default=True, help="No run begins after that.")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option("--results", type=click.Path(path_type=Path, dir_okay=False),
+              help="Where it is kept, and looked up.  [default: below $XDG_STATE_HOME]")  # fmt: skip
+@click.option("--show", is_flag=True, help="Only show what was run before.")
+@json_option
+def alarms(
+    kernel: str,
+    series_names: tuple[str, ...],
+    archs: tuple[str, ...],
+    suite: str,
+    config: str,
+    seeds: str,
+    seconds: float,
+    jobs: int | None,
+    results: Path | None,
+    show: bool,
+    as_json: bool,
+) -> int:
+    """Run a suite on good kernels with many seeds: how often it complains, which it must not.
+
+    What was run is kept: an interrupted campaign goes on where it was.
+
+    \b
+    Example:
+      pageless alarms --seeds 1-50 --workload quick
+    """
+    from toolkit import alarms as campaign
+    from toolkit.kernel import faults
+
+    first, last = _numbers(seeds, "seeds")
+    path = results or places.state_dir() / f"alarms-{faults.line_of(kernel)}.json"
+    if show:
+        turns = campaign.load(path)
+    else:
+        with _progress() as shown:
+            turns = campaign.run(
+                path,
+                archive.Archive(places.state_dir() / "alarms"),
+                kernel=kernel,
+                series=tuple(dict.fromkeys(series_names)),
+                archs=archs or _default_archs(),
+                config=config,
+                suite=suite,
+                seeds=range(first, last + 1),
+                seconds=seconds,
+                jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+                progress=shown,
+            )
+    found = list(campaign.groups(turns))
+    if as_json:
+        _print_json(found)
+    else:
+        columns = ["kernel", "series", "arch", "config", "suite", "runs", "cells", "alarms"]
+        table = Table(*columns, "checks a run", "machine", box=None)
+        for one in found:
+            least, minutes = f"{one.fewest} or more", f"{one.machine_s / 60:.0f} min"
+            numbers = (str(one.turns), str(one.cells), str(len(one.alarms)), least, minutes)
+            table.add_row(one.version, one.series, one.arch, one.config, one.suite, *numbers)
+        stdout.print(table)
+        for one in found:
+            for alarm in one.alarms:
+                stdout.print(f"{one.series} {one.arch} {alarm}", markup=False, soft_wrap=True)
+    return worst(one.status for one in found).exit_status
 
 
 @cli.command()
