@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The README's tables of long campaigns, from the records beside this file.
+
+python results/tables.py [--write]
+
+Each stands in the README between <!-- NAME --> and <!-- /NAME -->.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from toolkit import alarms, campaign
+from toolkit.campaign import SIM, Finding
+from toolkit.kernel import faults
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+
+
+def markdown(*rows: tuple[object, ...]) -> Iterator[str]:
+    """A table whose first row is its head."""
+    head, *others = (f"| {' | '.join(map(str, row))} |" for row in rows)
+    yield head
+    yield "|" + "---|" * len(rows[0])
+    yield from others
+
+
+def kind(fault: faults.Fault) -> str:
+    """What a fault is to the reader: where it comes from."""
+    if fault.mark == faults.EQUIVALENT:
+        return "equivalents, which nothing must find"
+    if fault.operator:
+        return "drawn by lot over zsmalloc, migration and zram"
+    if fault.history[:4].isdecimal():
+        return "bugs that upstream had"
+    if "race" in fault.history:
+        return "windows that only a choreographed race holds open"
+    return "wrong on purpose"
+
+
+def fault_table() -> Iterator[str]:
+    """The catalogue by where its faults come from: what was found by what."""
+    for path in sorted(HERE.glob("faults-*.json")):
+        line = path.stem.removeprefix("faults-")
+        rows: list[tuple[object, ...]] = [
+            (
+                "faults",
+                "in the catalogue",
+                "tried",
+                "harmless",
+                "found",
+                "by `sim` alone",
+                "in guests",
+                "not found",
+            )
+        ]
+        groups: dict[str, list[faults.Fault]] = defaultdict(list)
+        for name in faults.names(line):
+            groups[kind(faults.load(line, name))].append(faults.load(line, name))
+        found = campaign.load(path)
+        for title, members in sorted(groups.items(), key=lambda item: -len(item[1])):
+            best = [one for one in (_best(found, fault) for fault in members) if one is not None]
+            numbers = campaign.score(best, lambda name, line=line: faults.load(line, name))  # type: ignore[misc]
+            killed = [one for one in best if one.fate is campaign.Fate.KILLED]
+            alone = sum(one.killer == SIM for one in killed)
+            rows.append(
+                (
+                    title, len(members), len(best), numbers.harmless, len(killed), alone, len(killed) - alone,
+                    numbers.survived + numbers.sometimes,
+                )
+            )  # fmt: skip
+        yield from markdown(*rows)
+
+
+def _best(found: campaign.Findings, fault: faults.Fault) -> Finding | None:
+    """The finding on the architecture that noticed it, or on any."""
+    of = [one for one in found.findings if (one.fault, one.sha256) == (fault.name, fault.sha256)]
+    return next((one for one in of if one.fate is campaign.Fate.KILLED), of[0] if of else None)
+
+
+def alarm_table() -> Iterator[str]:
+    """Good kernels, run again and again."""
+    rows: list[tuple[object, ...]] = [
+        (
+            "kernel",
+            "series",
+            "architecture",
+            "configuration",
+            "suite",
+            "runs",
+            "cells",
+            "checks a run",
+            "alarms",
+        )
+    ]
+    for path in sorted(HERE.glob("alarms-*.json")):
+        rows += [
+            (g.version, g.series, g.arch, g.config, f"`{g.suite}`", g.turns, g.cells, f"{g.fewest} or more",
+             len(g.alarms))
+            for g in alarms.groups(alarms.load(path))
+        ]  # fmt: skip
+    yield from markdown(*rows)
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {"faults": fault_table, "alarms": alarm_table}
+
+
+def rendered(text: str) -> str:
+    """A README with its tables anew."""
+    for name, table in TABLES.items():
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->\n)", re.DOTALL)
+        lines = "".join(f"{line}\n" for line in table())
+        text, count = place.subn(lambda found, lines=lines: found[1] + lines + found[2], text)  # type: ignore[misc]
+        if count != 1:
+            raise SystemExit(f"{README.name} has {count} places for the table {name}, not one")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The README's tables of long campaigns.")
+    parser.add_argument("--write", action="store_true", help="Put them into the README.")
+    text = README.read_text(encoding="utf-8")
+    if parser.parse_args().write:
+        README.write_text(rendered(text), encoding="utf-8")
+        return
+    for name, table in TABLES.items():
+        print(name, *table(), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
