@@ -135,7 +135,7 @@ def test_an_errand_brings_the_kernel_and_takes_back_the_evidence(
         return facts, {"exercise": 1.0}
 
     monkeypatch.setattr(pipeline, "_attempt", attempt)
-    facts, durations, evidence = pipeline.errand(FILL, True, "a" * 64, packed)
+    facts, durations, evidence = pipeline.errand(FILL, "owner", True, "a" * 64, packed)
     assert used[0].image.read_bytes() == b"ELF"
     assert default_store().find("kernels", "a" * 64) == used[0].directory
     back = tmp_path / "back"

@@ -225,7 +225,7 @@ def internals(target: Target, tree: Tree, kernel: BuiltKernel, say: Say) -> Inte
         config = configured(target, tree, say)
         return build.module(tree, arch, config, kernel, sources, progress=say)
 
-    return Internals(Symbols(kernel.system_map, compiled), module)
+    return Internals(Symbols(kernel.system_map, compiled), module, series.load(target.series).variant)
 
 
 def built(target: Target, progress: Progress) -> tuple[Tree, BuiltKernel]:
@@ -827,7 +827,7 @@ def _on_cluster(
     for cell in away:
         kernel = prepared[Target.of(cell)].kernel
         assert kernel is not None
-        orders.append((cell, clone, kernel.key, lent[kernel.key]))
+        orders.append((cell, series.load(cell.series).variant, clone, kernel.key, lent[kernel.key]))
     with progress.step(f"run {len(away)} cells on {cluster.slots} slots of workers") as say:
         for number, done in cluster.each(errand, orders):
             cell = away[number]
@@ -845,7 +845,9 @@ def _on_cluster(
             yield _record(kept_run, cell, prepared[Target.of(cell)], facts, durations)
 
 
-def errand(cell: Cell, clone: bool, key: str, kernel: bytes) -> tuple[Facts, Mapping[str, float], bytes]:
+def errand(
+    cell: Cell, variant: str, clone: bool, key: str, kernel: bytes
+) -> tuple[Facts, Mapping[str, float], bytes]:
     """What a worker does: one cell, on a kernel that it has or is given; its evidence goes back packed."""
     default_store().publish("kernels", key, lambda directory: _unpack(kernel, directory))
     found = build.find(key)
@@ -854,7 +856,7 @@ def errand(cell: Cell, clone: bool, key: str, kernel: bytes) -> tuple[Facts, Map
         evidence = Evidence(Path(name, "cell"))
         evidence.directory.mkdir()
         workload = catalogue.load(cell.workload)
-        known = Internals(Symbols(found.system_map, _elsewhere), _elsewhere)
+        known = Internals(Symbols(found.system_map, _elsewhere), _elsewhere, variant)
         facts, durations = _attempt(evidence, cell, workload, found, known, clone, lambda _: None)
         return facts, durations, _packed(evidence.directory)
 

@@ -13,10 +13,14 @@ from toolkit.kernel.symbols import Symbols
 
 @dataclass(frozen=True)
 class Internals:
-    """Of one kernel; `build_module` gives a module from the directory of its sources."""
+    """Of one kernel; `build_module` gives a module from the directory of its sources.
+
+    `variant` is the way of being pageless that its series declares, "" if none.
+    """
 
     symbols: Symbols
     build_module: Callable[[Path], Path]
+    variant: str = ""
 
     def module(self) -> Path:
         """The module of rigs/guest/module/, built for this kernel."""

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the pages of zspages look like from outside, against what the series' variant declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.drive import Equipped
+from toolkit.workload.programs import page_bytes, run
+
+DISK_BYTES = 12 << 20
+
+# include/uapi/linux/kernel-page-flags.h and include/linux/kernel-page-flags.h, the same since 4.16.
+_BITS = {
+    "LRU": 5, "SLAB": 7, "BUDDY": 10, "MMAP": 11, "ANON": 12, "SWAPCACHE": 13, "HEAD": 15, "TAIL": 16,
+    "HUGE": 17, "UNEVICTABLE": 18, "HWPOISON": 19, "NOPAGE": 20, "PGTABLE": 26, "RESERVED": 32,
+    "PRIVATE": 35, "PRIVATE_2": 36, "OWNER_PRIVATE": 37,
+}  # fmt: skip
+# With one of these a frame is not zsmalloc's.
+_FOREIGN = (
+    "LRU", "SLAB", "BUDDY", "MMAP", "ANON", "SWAPCACHE", "HEAD", "HUGE", "UNEVICTABLE", "HWPOISON", "NOPAGE",
+    "PGTABLE", "RESERVED",
+)  # fmt: skip
+# What a kernel without a variant uses to know its pages by, and a pageless one must not.
+_OF_OWNER = ("PRIVATE", "PRIVATE_2", "OWNER_PRIVATE")
+# The looks that a variant declares of each page at rest: flags it has, of TAIL and _OF_OWNER.
+_DECLARED: Mapping[str, frozenset[str]] = {"owner": frozenset(), "compound": frozenset({"TAIL"})}
+# One of so many pages may be somebody else's, allocated meanwhile.
+_NOISE = 16
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=120,
+    single_threaded=True,
+    needs=["ZRAM", "PROC_PAGE_MONITOR"],
+    floors={"pages_looked_at": 60, "bytes_verified": DISK_BYTES},
+)
+def exercise(bench: Bench) -> None:
+    """Look at the flags of zsmalloc's pages in /proc/kpageflags."""
+    assert isinstance(bench, Equipped)
+    guest = bench.guest
+    memory.keep_quiet(guest)
+    pages_before = zram.nr_zspages(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+    with zram.disk(guest, slots * page_bytes(guest)) as device:
+        state = f"--device={device.device} --state=/tmp/look.state --cpu=0"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        before = _looks(bench)
+        run(bench, "filled", f"zblk write --mix=mixed {state}")
+        after = _looks(bench)
+        pages = zram.nr_zspages(guest) - pages_before
+        bench.checkpoint("filled")
+        new = {look: after.get(look, 0) - before.get(look, 0) for look in {*before, *after}}
+        noise = pages // _NOISE
+        seen = ", ".join(
+            f"{count} {'+'.join(sorted(look)) or 'plain'}" for look, count in new.items() if count
+        )
+        bench.count("pages_looked_at", min(pages, sum(new.values())))
+        bench.check(
+            "declared/all-seen",
+            abs(sum(new.values()) - pages) <= noise,
+            expected=f"{pages} pages more, {noise} more or less",
+            seen=seen,
+            because="nothing else allocates much meanwhile, and zsmalloc's pages are nobody else's",
+        )
+        if bench.internals.variant in _DECLARED:
+            declared = _DECLARED[bench.internals.variant]
+            bench.check(
+                "declared/flags",
+                new.get(declared, 0) >= pages - noise,
+                expected=f"{pages} pages {_words(declared)}, {noise} more or less",
+                seen=seen,
+                because=f"the variant {bench.internals.variant} uses no other flag of struct page",
+            )
+        run(bench, "verified", f"zblk verify {state}")
+    zram.check_residue(bench, "removed", pages_before)
+
+
+def _words(look: frozenset[str]) -> str:
+    return "+".join(sorted(look)) or "plain"
+
+
+def _looks(bench: Bench) -> dict[frozenset[str], int]:
+    """How many frames that may be zsmalloc's have which of the flags that matter."""
+    report = run(bench, "flags", "pageflags")
+    looks: dict[frozenset[str], int] = {}
+    for word, count in report.values["flags"].items():
+        names = {name for name, bit in _BITS.items() if int(word, 16) >> bit & 1}
+        if not names.intersection(_FOREIGN):
+            look = frozenset(names.intersection(("TAIL", *_OF_OWNER)))
+            looks[look] = looks.get(look, 0) + count
+    return looks
