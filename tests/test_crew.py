@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.report.runs import FILL, GOOD
 from toolkit import pipeline, saved
 from toolkit.archive import Archive
 from toolkit.crew import SLOT, Cluster
+from toolkit.deadline import Deadline
 from toolkit.errors import HostError
 from toolkit.evidence import Ending, Evidence, Facts
 from toolkit.kernel.build import BuiltKernel
@@ -30,6 +32,8 @@ from toolkit.workload import catalogue
 
 pytest.importorskip("distributed")
 TOP = Path(__file__).parents[1]
+# Three Pythons start, on a host that may do much else.
+READY_S = 300.0
 
 
 @contextlib.contextmanager
@@ -68,10 +72,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     "--local-directory", str(own), XDG_CACHE_HOME=str(own / "cache"),
                 )
             )  # fmt: skip
-        for _ in range(60):
+        deadline = Deadline.after(READY_S)
+        slots = 0
+        while slots < 2 and not deadline.passed:
             with contextlib.suppress(HostError), Cluster(where) as cluster:
-                if cluster.slots == 2:
-                    break
+                slots = cluster.slots
+            time.sleep(0.2)
+        assert slots == 2
         yield where
 
 
