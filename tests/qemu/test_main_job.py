@@ -17,6 +17,7 @@ import pytest
 
 from toolkit import places
 from toolkit.kernel import arch as arches
+from toolkit.workload import catalogue
 
 pytestmark = [pytest.mark.qemu, pytest.mark.kernel]
 
@@ -60,7 +61,26 @@ def kernels() -> set[str]:
 
 @pytest.fixture(scope="module")
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    return run(tmp_path_factory.mktemp("state"))
+    """Every kernel of the default, with the suite that takes seconds."""
+    return run(tmp_path_factory.mktemp("state"), "--workload", "smoke")
+
+
+@pytest.fixture(scope="module")
+def default_suite(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The default suite, on the kernels of the series."""
+    return run(tmp_path_factory.mktemp("state"), "--series", "pageless-owner")
+
+
+def test_every_workload_of_the_default_suite_passes_and_none_is_skipped(default_suite: Done) -> None:
+    assert default_suite.failed() == set(), default_suite.said
+    assert default_suite.status == 0
+    cells = {
+        (cell["cell"]["workload"], cell["cell"]["arch"]): cell["ending"]
+        for cell in default_suite.outcome["cells"]
+    }
+    for workload in catalogue.select("quick"):
+        endings = {cells[workload.name, arch] for arch in arches.names()}
+        assert "finished" in endings <= {"finished", "skipped"}, workload.name
 
 
 def test_every_cell_of_the_main_job_passes(main_job: Done) -> None:
