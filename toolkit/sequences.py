@@ -22,7 +22,7 @@ from toolkit.verdict import Status
 SCHEMA = 1
 
 # What is known is written down after so many sequences: seconds of work.
-_KEPT_EVERY = 20
+_KEPT_EVERY = 100
 _SEQUENCE_S = 300.0
 _COMPILE_S = 900.0
 
@@ -121,13 +121,12 @@ def kept() -> Iterator[Tally]:
 def _further(one: Tally, program: Program, end: int) -> Tally:
     made = geometry(one.version, one.page_size)
     requests, differing = Counter(one.requests), dict(one.differing)
-    for seed in range(one.sequences, end):
-        done = sim.simulate(
-            program, made, operations=one.operations, seed=seed, deadline=Deadline.after(_SEQUENCE_S)
-        )
+    seeds = range(one.sequences, end)
+    deadline = Deadline.after(_SEQUENCE_S * len(seeds))
+    for done in sim.simulate_each(program, made, operations=one.operations, seeds=seeds, deadline=deadline):
         requests.update(done.done)
         if done.difference is not None:
-            differing[seed] = done.difference.what
+            differing[done.seed] = done.difference.what
     return replace(one, sequences=end, requests=dict(requests), differing=differing)
 
 

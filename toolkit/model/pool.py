@@ -53,21 +53,30 @@ class ZspageLayout:
 Layout = tuple[tuple[tuple[ZspageLayout, ...], ...], ...]
 
 
-class _Zspage:
+class _Link:
+    """A place in a ring, at first of its own."""
+
+    __slots__ = ("after", "before")
+
+    def __init__(self) -> None:
+        self.before: _Link = self
+        self.after: _Link = self
+
+
+class _Zspage(_Link):
     """A zspage: the handles by place, and a stack of free places (the last goes out first)."""
 
-    __slots__ = ("after", "before", "free", "group", "locked", "objects", "size_class")
+    __slots__ = ("free", "group", "locked", "objects", "size_class")
 
-    def __init__(self, size_class: SizeClass | None) -> None:
-        places = 0 if size_class is None else size_class.objects
+    def __init__(self, size_class: SizeClass) -> None:
+        super().__init__()
+        places = size_class.objects
         self.size_class = size_class
         self.objects: list[int | None] = [None] * places
         self.free = list(range(places - 1, -1, -1))
         self.group = 0
         # How many of its pages somebody else has locked.
         self.locked = 0
-        self.before = self
-        self.after = self
 
     @property
     def inuse(self) -> int:
@@ -83,21 +92,29 @@ class _Zspage:
         self.free.append(place)
 
 
-class _List:
-    """A list of zspages in the kernel's manner: a ring through a head of its own."""
+# By handle: its zspage, and its place there.
+_Places = dict[int, tuple[_Zspage, int]]
+# The handles that were moved, each with the zspage that it was moved to.
+_Moves = list[tuple[int, _Zspage]]
+
+
+class _List(_Link):
+    """A list of zspages in the kernel's manner: a ring, of which it is the head."""
+
+    __slots__ = ("length",)
 
     def __init__(self) -> None:
-        self._ring = _Zspage(None)
+        super().__init__()
         self.length = 0
 
     @property
     def first(self) -> _Zspage | None:
-        first = self._ring.after
-        return None if first is self._ring else first
+        first = self.after
+        return first if isinstance(first, _Zspage) else None
 
     def insert(self, zspage: _Zspage, behind: _Zspage | None = None) -> None:
         """At the front, or right behind another one."""
-        before = self._ring if behind is None else behind
+        before = self if behind is None else behind
         zspage.before, zspage.after = before, before.after
         before.after.before = zspage
         before.after = zspage
@@ -109,8 +126,8 @@ class _List:
         self.length -= 1
 
     def __iter__(self) -> Iterator[_Zspage]:
-        zspage = self._ring.after
-        while zspage is not self._ring:
+        zspage = self.after
+        while isinstance(zspage, _Zspage):
             yield zspage
             zspage = zspage.after
 
@@ -137,8 +154,12 @@ class _Class(ABC):
         """insert_zspage(): put it into the list of its group."""
 
     @abstractmethod
-    def compact(self, places: dict[int, tuple[_Zspage, int]]) -> int:
-        """__zs_compact(): the number of zspages that it freed."""
+    def step(self, places: _Places, most: int | None = None) -> tuple[_Moves, bool]:
+        """__zs_compact() with one source, what it does without letting go of its lock.
+
+        What was moved, and whether the source was freed.  After `most` moves it finds, where
+        it looks for that, that somebody waits for the lock.
+        """
 
     @abstractmethod
     def fullness(self) -> tuple[int, ...]:
@@ -151,7 +172,12 @@ class _Class(ABC):
 
     def first(self, groups: Iterable[int]) -> _Zspage | None:
         """The head of the first list that is not empty."""
-        return next((zspage for group in groups if (zspage := self.lists[group].first)), None)
+        for group in groups:
+            first = self.lists[group].after
+            # An empty list is a ring of its head alone.
+            if isinstance(first, _Zspage):
+                return first
+        return None
 
     def take(self, groups: Iterable[int]) -> _Zspage | None:
         """The same, taken off its list."""
@@ -166,8 +192,16 @@ class _Class(ABC):
             self.lists[zspage.group].remove(zspage)
             self.insert(zspage)
 
-    def alloc(self, handle: int) -> tuple[_Zspage, int]:
-        zspage = self.first(self.search)
+    def compact(self, places: _Places) -> int:
+        """__zs_compact(): the number of zspages that it freed."""
+        freed = 0
+        while self.step(places)[1]:
+            freed += 1
+        return freed
+
+    def alloc(self, handle: int, *, fresh: bool = False) -> tuple[_Zspage, int]:
+        """Into the zspage that is found, or a new one; `fresh`: one that was made before another was found."""
+        zspage = None if fresh else self.first(self.search)
         if zspage is None:
             zspage = _Zspage(self.size_class)
             self.zspages += 1
@@ -230,19 +264,19 @@ class _QuarterClass(_Class):
     def fullness(self) -> tuple[int, ...]:
         return self.lists[_ALMOST_FULL].length, self.lists[_ALMOST_EMPTY].length
 
-    def compact(self, places: dict[int, tuple[_Zspage, int]]) -> int:
+    def step(self, places: _Places, most: int | None = None) -> tuple[_Moves, bool]:
         """The source is taken off its list before anything is known to be freeable."""
-        freed = 0
-        while source := self.take((_ALMOST_EMPTY, _ALMOST_FULL)):
-            emptied = self.freeable > 0 and self._empty_out(source, places)
-            self.insert(source)
-            if not emptied:
-                break
+        moves: _Moves = []
+        source = self.take((_ALMOST_EMPTY, _ALMOST_FULL))
+        if source is None:
+            return moves, False
+        emptied = self.freeable > 0 and self._empty_out(source, places, moves, most)
+        self.insert(source)
+        if emptied:
             self.release(source)
-            freed += 1
-        return freed
+        return moves, emptied
 
-    def _empty_out(self, source: _Zspage, places: dict[int, tuple[_Zspage, int]]) -> bool:
+    def _empty_out(self, source: _Zspage, places: _Places, moves: _Moves, most: int | None) -> bool:
         """Move the source's objects, in order of place, into one zspage after the other.
 
         A destination is put back when an object finds it full, or with the last object.
@@ -251,11 +285,13 @@ class _QuarterClass(_Class):
         place = next(live, None)
         while target := self.take((_ALMOST_FULL, _ALMOST_EMPTY)):
             while place is not None and target.free:
-                _move(source, place, target, places)
+                moves.append(_move(source, place, target, places))
                 place = next(live, None)
             self.insert(target)
             if place is None:
                 return True
+            if len(moves) == most:
+                return False
         return False
 
 
@@ -275,29 +311,34 @@ class _TenthClass(_Class):
     def fullness(self) -> tuple[int, ...]:
         return tuple(group.length for group in self.lists[1:])
 
-    def compact(self, places: dict[int, tuple[_Zspage, int]]) -> int:
-        """From the emptiest into the fullest, which is kept until it is full."""
-        freed = 0
-        target: _Zspage | None = None
-        while self.freeable > 0:
-            target = target or self.take(range(10, 0, -1))
-            source = self.take(range(1, 11))
-            if target is None or source is None:
-                break
+    def step(self, places: _Places, most: int | None = None) -> tuple[_Moves, bool]:
+        """From the emptiest into the fullest.
+
+        That is kept until it is full, which is the same as to put it back and to take it again:
+        sources have less, so that it stays the head of the fullest group.
+        """
+        moves: _Moves = []
+        if self.freeable <= 0 or (target := self.take(range(10, 0, -1))) is None:
+            return moves, False
+        source = self.take(range(1, 11))
+        if source is not None:
             for place, handle in enumerate(source.objects):
                 if not target.free:
                     break
                 if handle is not None:
-                    _move(source, place, target, places)
+                    moves.append(_move(source, place, target, places))
             self.insert(source)
-            if not source.inuse:
-                self.release(source)
-                freed += 1
-            if not target.free:
-                self.insert(target)
-                target = None
-        if target is not None:
-            self.insert(target)
+        self.insert(target)
+        if source is None or source.inuse:
+            return moves, False
+        self.release(source)
+        return moves, True
+
+    def compact(self, places: _Places) -> int:
+        """A source that was not emptied filled its target: it goes on with another one."""
+        freed = 0
+        while (done := self.step(places))[0]:
+            freed += done[1]
         return freed
 
 
@@ -316,7 +357,7 @@ class Pool:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self._classes = tuple(_CLASSES[geometry.rules](c) for c in geometry.classes)
-        self._places: dict[int, tuple[_Zspage, int]] = {}
+        self._places: _Places = {}
         self._sizes: dict[int, int] = {}
         self.pages = 0
         self.pages_peak = 0
@@ -368,6 +409,8 @@ class Pool:
         freed = 0
         for state in reversed(self._classes):
             zspages = state.zspages
+            if not zspages:
+                continue
             freed += state.compact(self._places) * state.size_class.pages
             self.pages -= (zspages - state.zspages) * state.size_class.pages
         self.pages_compacted += freed
@@ -376,7 +419,6 @@ class Pool:
     def page_of(self, handle: int) -> tuple[object, int]:
         """The zspage of a live object, by identity, and in which of its pages the object begins."""
         zspage, place = self._places[handle]
-        assert zspage.size_class is not None
         return zspage, place * zspage.size_class.size // self.geometry.page_size
 
     def hold(self, handle: int) -> Callable[[], None]:
@@ -399,7 +441,6 @@ class Pool:
         None as long as it has objects, and all of them when it was freed meanwhile.
         """
         zspage, _ = self._places[handle]
-        assert zspage.size_class is not None
         pages = zspage.size_class.pages
         return lambda: 0 if zspage.inuse else pages
 
@@ -429,8 +470,9 @@ class Pool:
         )
 
 
-def _move(source: _Zspage, place: int, target: _Zspage, places: dict[int, tuple[_Zspage, int]]) -> None:
+def _move(source: _Zspage, place: int, target: _Zspage, places: _Places) -> tuple[int, _Zspage]:
     handle = source.objects[place]
     assert handle is not None
     places[handle] = (target, target.add(handle))
     source.drop(place)
+    return handle, target

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from toolkit.deadline import Deadline
 from toolkit.errors import CrashError, DeadlineError, HangError
@@ -119,24 +120,53 @@ def simulate(
     sequence that differs is shrunk for at most `shrink_s` seconds.
     """
     done: Counter[str] = Counter()
-    sent: list[Row] = []
-    difference: Difference | None = None
     try:
         with open_library(program, deadline=deadline) as library:
-            side = _ModelSide(geometry, isolation=isolation_of(library.program))
-            for batch in _batches(random.Random(seed), side, operations):
-                requests = [row for row, _ in batch]
-                difference = _compare_batch(library, side, requests, [answer for _, answer in batch], done)
-                if difference is not None:
-                    sent += difference.requests
-                    break
-                sent += requests
+            difference = _side_by_side(library, geometry, operations, seed, done)
     except (CrashError, HangError) as error:
         # Before the first request, or after the last.
-        return Simulation(seed, done, Difference(error.message, "", "", tuple(sent), error.detail))
+        return Simulation(seed, done, Difference(error.message, "", "", (), error.detail))
     if difference is not None:
-        difference = _shrink(program, geometry, tuple(sent), difference, deadline.at_most(shrink_s))
+        difference = _shrink(program, geometry, difference, deadline.at_most(shrink_s))
     return Simulation(seed, done, difference)
+
+
+def simulate_each(
+    program: Program, geometry: Geometry, *, operations: int, seeds: Iterable[int], deadline: Deadline
+) -> Iterator[Simulation]:
+    """As simulate() of one seed after the other, but in one process: to start it takes longer than to use it.
+
+    A seed that differs is begun anew in a process of its own; should it not differ there, it
+    is told as it was seen first, and so are the seeds before which it needs.
+    """
+    ahead = iter(seeds)
+    with contextlib.ExitStack() as stack:
+        library = stack.enter_context(open_library(program, deadline=deadline))
+        for seed in ahead:
+            done: Counter[str] = Counter()
+            found = _side_by_side(library, geometry, operations, seed, done)
+            if found is None:
+                yield Simulation(seed, done, None)
+                continue
+            alone = simulate(program, geometry, operations=operations, seed=seed, deadline=deadline)
+            yield alone if alone.difference is not None else Simulation(seed, done, found)
+            stack.close()
+            library = stack.enter_context(open_library(program, deadline=deadline))
+
+
+def _side_by_side(
+    library: Library, geometry: Geometry, operations: int, seed: int, done: Counter[str]
+) -> Difference | None:
+    """What differs first, with all requests up to there; nothing may be left of them if nothing does."""
+    side = _ModelSide(geometry, isolation=isolation_of(library.program))
+    sent: list[Row] = []
+    for batch in _batches(random.Random(seed), side, operations):
+        requests = [row for row, _ in batch]
+        difference = _compare_batch(library, side, requests, [answer for _, answer in batch], done)
+        if difference is not None:
+            return replace(difference, requests=(*sent, *difference.requests))
+        sent += requests
+    return None
 
 
 def compare(library: Library, geometry: Geometry, requests: Sequence[Row]) -> Difference | None:
@@ -550,7 +580,6 @@ def _settle(generator: random.Random, side: _ModelSide) -> Iterator[Row]:
 def _shrink(
     program: Program,
     geometry: Geometry,
-    requests: tuple[Row, ...],
     found: Difference,
     deadline: Deadline,
 ) -> Difference:
@@ -564,10 +593,10 @@ def _shrink(
             return None
         return difference if difference is not None and difference.kind == found.kind else None
 
-    smallest = differs(requests)
+    smallest = differs(found.requests)
     if smallest is None:
         return found
-    piece = len(requests) // 2
+    piece = len(found.requests) // 2
     while piece >= 1 and not deadline.passed:
         at = 0
         while at < len(smallest.requests) and not deadline.passed:

@@ -30,7 +30,8 @@ static inline int put_page_testzero(struct page *page)
 	return page_ref_dec_and_test(page);
 }
 
-#define NR_PAGES 32768UL
+/* As much memory as the guests have, or less: what was touched once is quicker. */
+#define NR_PAGES (PAGE_SIZE > 16384 ? 8192UL : PAGE_SIZE > 4096 ? 16384UL : 32768UL)
 /* The last page frames that a page frame number can name, so that a number stored too short is noticed. */
 #define FIRST_PFN ((1UL << (MAX_POSSIBLE_PHYSMEM_BITS - PAGE_SHIFT)) - NR_PAGES)
 /* Between two pages' memory lies some that nobody may touch. */
