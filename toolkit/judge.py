@@ -22,6 +22,7 @@ from toolkit.inspection import inspection
 from toolkit.inspection.inspection import Inspection
 from toolkit.model.descriptors import Census
 from toolkit.model.geometry import Geometry, geometry
+from toolkit.model.ordered import Ordered, follow
 from toolkit.model.pool import ClassRow
 from toolkit.model.predict import Expectation, invariants, predict
 from toolkit.model.replay import replay
@@ -394,7 +395,13 @@ def _core(case: Case) -> Iterator[Check]:
 
 def _model(case: Case) -> Iterator[Check]:
     """The guest's tables are those that the reference model predicts from the trace."""
-    predicted = predict(case.traced.operations, case.geometry, single_threaded=case.facts.single_threaded)
+    ordered = None if case.traced.steps is None else follow(case.traced.steps, case.geometry)
+    predicted = predict(
+        case.traced.operations,
+        case.geometry,
+        single_threaded=case.facts.single_threaded,
+        ordered=ordered,
+    )
     # What nobody can tell is not counted as compared.
     expectations = [
         expectation
@@ -407,6 +414,7 @@ def _model(case: Case) -> Iterator[Check]:
     if not expectations:
         yield Check("model", Status.ERROR, "the trace shows no pool at any checkpoint: nothing was compared")
         return
+    yield _step_by_step(ordered)
     seen_pools = {(name, pool) for name in case.snapshots for pool in case.tables[name]}
     known_pools = {(e.checkpoint, case.traced.pools[e.pool]) for e in expectations}
     yield _equal(
@@ -430,6 +438,19 @@ def _model(case: Case) -> Iterator[Check]:
             str(first.seen) if first else "",
             first.expectation.because if first else "",
         )
+
+
+def _step_by_step(ordered: Ordered | None) -> Check:
+    """The first step, if any, after which the guest and the model differ."""
+    name = "model/steps"
+    if ordered is None:
+        return Check(name, Status.SKIP, "the compiler inlined what is done under zsmalloc's locks")
+    if ordered.unclear:
+        return Check(name, Status.SKIP, ordered.unclear)
+    if ordered.difference:
+        summary = f"the first that differs is {ordered.difference}"
+        return Check(name, Status.FAIL, summary, because="all before it are the model's, in the lock's order")
+    return Check(name, Status.PASS, f"{ordered.steps} steps under the lock: each as the model takes it")
 
 
 def _seen(case: Case, expectation: Expectation, pool: str) -> int | None:

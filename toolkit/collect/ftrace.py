@@ -67,6 +67,11 @@ PROBES = (
     # Once for each class.  Where the compiler kept it apart, zs_compact() may be inlined into the
     # shrinker (seen in 7.3.4 for x86_64), and then its own probe does not see those.
     Probe("zs_compact_class", "__zs_compact", "pool=$arg1:x64 class=$arg2:x64"),
+    # What is only called while the lock is held that guards the class: in the order in which it was
+    # taken, and with the zspage.  6.1 alone has isolate_zspage().
+    Probe("obj_malloc", "obj_malloc", "pool=$arg1:x64 zspage=$arg2:x64 handle=$arg3:x64"),
+    Probe("obj_free", "obj_free"),
+    Probe("isolate_zspage", "isolate_zspage", "class=$arg1:x64 source=$arg2:u8"),
     Probe("zs_page_isolate", "zs_page_isolate", "page=$arg1:x64"),
     Probe("zs_page_migrate", "zs_page_migrate", "newpage=$arg1:x64 page=$arg2:x64"),
     Probe("zs_page_migrate_return", "zs_page_migrate", "error=$retval:s32", returns=True),

@@ -4,7 +4,8 @@
 An operation stands where it took effect, as far as probes at entry and return can tell:
 an allocation at its return (reclaim inside it may compact before the object is placed),
 all others at their entry.  With one thread at a time that is exact; with several, two
-operations that overlap may have taken zsmalloc's lock in the other order.
+operations that overlap may have taken zsmalloc's lock in the other order.  Where what is done
+under that lock was traced too, `steps` has it in the very order.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from toolkit.collect.ftrace import MARK
 from toolkit.collect.trace import Events, Trace
 from toolkit.errors import TraceError
-from toolkit.model.operations import Op, Operations
+from toolkit.model.operations import Op, Operations, Step, Steps
 
 # What IS_ERR_VALUE() takes for an error: the last 4095 values.
 _FIRST_ERROR = np.uint64(2**64 - 4095)
@@ -32,11 +33,13 @@ class Traced:
     `counts` has every event of the trace, and "zs_page_migrate_success", the migrations
     that returned 0.  `pools` has the name of each pool in the order of their creation; the
     kernel may give a later one the identity, and zram the name, of one that is gone.
+    `steps` is what was seen while zsmalloc's locks were held, None if that was not traced in full.
     """
 
     operations: Operations
     counts: Mapping[str, int]
     pools: tuple[str, ...]
+    steps: Steps | None = None
 
 
 def traced(trace: Trace) -> Traced:
@@ -106,7 +109,95 @@ def _traced(trace: Trace) -> Traced:
     if "zs_page_migrate_return" in trace.formats:
         errors = trace.events("zs_page_migrate_return").column("error")
         counts["zs_page_migrate_success"] = int(np.count_nonzero(errors == 0))
-    return Traced(operations, counts, pools)
+    return Traced(operations, counts, pools, _steps(trace, table, operations.marks))
+
+
+def _steps(trace: Trace, table: NDArray[np.void], marks: tuple[str, ...]) -> Steps | None:
+    """Those of the operations that a lock guards, where they took effect, and what compaction did.
+
+    None where the compiler put a copy of these functions into their callers.
+    """
+    if not {"obj_malloc", "obj_free"} <= trace.formats.keys():
+        return None
+    kinds = [trace.events(name) for name in ("zs_malloc", "zs_free", "obj_malloc", "obj_free")]
+    calls, frees, put = kinds[:3]
+    kind = np.repeat(np.arange(4), [len(events) for events in kinds])
+    which = np.concatenate([np.arange(len(events)) for events in kinds])
+    order = np.concatenate([events.order for events in kinds])
+    thread = np.concatenate([events.pid for events in kinds])
+    by_thread = np.lexsort((order, thread))
+    kind, which, order, thread = kind[by_thread], which[by_thread], order[by_thread], thread[by_thread]
+    same = np.r_[False, thread[1:] == thread[:-1]][: len(thread)]
+    previous = np.where(same, np.r_[-1, kind[:-1]][: len(kind)], -1)
+    after = np.where(np.r_[same[1:], False][: len(kind)], np.r_[kind[1:], -1][: len(kind)], -1)
+    # Compaction frees in the old place at once, without a call of zs_free() in between.
+    moves = np.flatnonzero((kind == 2) & (after == 3))
+    mallocs = np.flatnonzero((kind == 2) & (after != 3))
+    freed = np.flatnonzero((kind == 3) & (previous == 1))
+    # The call that each belongs to is the last one before it.
+    call = np.maximum.accumulate(np.where(kind == 0, np.arange(len(kind)), -1))[mallocs]
+    # NULL and errors are not freed, and nor is what was left in a pool that is destroyed.
+    counts = {op: int(np.count_nonzero(table["op"] == op)) for op in (Op.MALLOC, Op.FREE)}
+    if (len(mallocs), len(freed)) != (counts[Op.MALLOC], counts[Op.FREE]) or (call < 0).any():
+        return None
+
+    parts = [(Step.MALLOC, mallocs), (Step.FREE, freed), (Step.MOVE, moves)]
+    rows = []
+    for step, at in parts:
+        part = np.zeros(len(at), _STEP)
+        part["op"], part["order"], part["since"], part["thread"] = step, order[at], order[at], thread[at]
+        if step == Step.FREE:
+            source = which[at - 1]
+            part["pool"] = frees.numbers("pool")[source]
+            part["handle"] = frees.numbers("handle")[source]
+        else:
+            source = which[at]
+            for name in ("pool", "zspage", "handle"):
+                part[name] = put.numbers(name)[source]
+        if step == Step.MALLOC:
+            part["size"], part["since"] = calls.numbers("size")[which[call]], order[call]
+        rows.append(part)
+    for op, step in ((Op.CREATE, Step.CREATE), (Op.DESTROY, Step.DESTROY), (Op.MARK, Step.MARK)):
+        chosen = table[table["op"] == op]
+        part = np.zeros(len(chosen), _STEP)
+        for name in ("order", "pool", "size", "thread"):
+            part[name] = chosen[name]
+        part["op"], part["since"] = step, chosen["order"]
+        rows.append(part)
+    has_sources = "isolate_zspage" in trace.formats
+    if has_sources:
+        rows.append(_sources(trace))
+    steps = np.concatenate(rows)
+    steps = steps[np.argsort(steps["order"], kind="stable")]
+    deferred = trace.counts["async_free_zspage"] if "async_free_zspage" in trace.formats else None
+    return Steps(
+        op=steps["op"].copy(),
+        pool=steps["pool"].copy(),
+        size=steps["size"].copy(),
+        handle=steps["handle"].copy(),
+        zspage=steps["zspage"].copy(),
+        since=np.searchsorted(steps["order"], steps["since"]).astype(np.int64),
+        thread=steps["thread"].copy(),
+        marks=marks,
+        sources=has_sources,
+        deferred=deferred,
+    )
+
+
+def _sources(trace: Trace) -> NDArray[np.void]:
+    """A row for each zspage that compaction began to empty, of the pool that its thread compacts."""
+    isolated, compact = trace.events("isolate_zspage"), trace.events("zs_compact")
+    at = np.flatnonzero(isolated.numbers("source") != 0)
+    part = np.zeros(len(at), _STEP)
+    part["op"], part["order"], part["since"] = Step.SOURCE, isolated.order[at], isolated.order[at]
+    part["thread"], part["zspage"] = isolated.pid[at], isolated.numbers("class")[at]
+    pools = compact.numbers("pool")
+    for thread in np.unique(compact.pid):
+        began = np.flatnonzero(compact.pid == thread)
+        mine = np.flatnonzero(part["thread"] == thread)
+        last = np.searchsorted(compact.order[began], part["order"][mine]) - 1
+        part["pool"][mine] = np.where(last < 0, 0, pools[began[np.maximum(last, 0)]])
+    return part
 
 
 def _compactions(trace: Trace) -> tuple[Events, NDArray[np.int64]]:
@@ -143,6 +234,8 @@ def _compactions(trace: Trace) -> tuple[Events, NDArray[np.int64]]:
 _ROW = np.dtype(
     [("order", "i8"), ("op", "u1"), ("pool", "u8"), ("size", "u4"), ("handle", "u8"), ("thread", "u4")]
 )
+
+_STEP = np.dtype([*_ROW.descr, ("zspage", "u8"), ("since", "i8")])
 
 
 def _rows(

@@ -42,6 +42,45 @@ class Operations:
         return len(self.op)
 
 
+class Step(IntEnum):
+    """One change of a pool, as it was seen while the lock that guards it was held."""
+
+    CREATE = 0  # as in Op
+    DESTROY = 1
+    MALLOC = 2  # zs_malloc(pool, size) put `handle` into `zspage`
+    FREE = 3  # zs_free(pool, handle)
+    SOURCE = 4  # zs_compact(pool) took a zspage off a list of a class, to empty it
+    MOVE = 5  # zs_compact(pool) moved `handle` into `zspage`
+    MARK = 6
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Columns of equal length n, one row a step, in the order in which they took effect.
+
+    op: (n,) uint8 of Step; pool, size, handle, thread and marks as in Operations;
+    zspage: (n,) uint64, an opaque identity, of SOURCE that of the size class; since: (n,)
+    int64, of MALLOC the first row that came after the call, of all others their own.
+
+    sources: whether SOURCE was traced; deferred: how often the work ran that frees what
+    could not be freed at once, None if nobody knows.
+    """
+
+    op: NDArray[np.uint8]
+    pool: NDArray[np.uint64]
+    size: NDArray[np.uint32]
+    handle: NDArray[np.uint64]
+    zspage: NDArray[np.uint64]
+    since: NDArray[np.int64]
+    thread: NDArray[np.uint32]
+    marks: tuple[str, ...]
+    sources: bool
+    deferred: int | None
+
+    def __len__(self) -> int:
+        return len(self.op)
+
+
 class Recorder:
     """Builds Operations one by one, for those who have no trace of a guest."""
 

@@ -154,7 +154,7 @@ class _Class(ABC):
         """insert_zspage(): put it into the list of its group."""
 
     @abstractmethod
-    def step(self, places: _Places, most: int | None = None) -> tuple[_Moves, bool]:
+    def step(self, places: _Places, most: int | None = None, /) -> tuple[_Moves, bool]:
         """__zs_compact() with one source, what it does without letting go of its lock.
 
         What was moved, and whether the source was freed.  After `most` moves it finds, where
@@ -200,7 +200,7 @@ class _Class(ABC):
         return freed
 
     def alloc(self, handle: int, *, fresh: bool = False) -> tuple[_Zspage, int]:
-        """Into the zspage that is found, or a new one; `fresh`: one that was made before another was found."""
+        """Into the zspage that is found, or a new one: if `fresh`, though one is found."""
         zspage = None if fresh else self.first(self.search)
         if zspage is None:
             zspage = _Zspage(self.size_class)
@@ -264,7 +264,7 @@ class _QuarterClass(_Class):
     def fullness(self) -> tuple[int, ...]:
         return self.lists[_ALMOST_FULL].length, self.lists[_ALMOST_EMPTY].length
 
-    def step(self, places: _Places, most: int | None = None) -> tuple[_Moves, bool]:
+    def step(self, places: _Places, most: int | None = None, /) -> tuple[_Moves, bool]:
         """The source is taken off its list before anything is known to be freeable."""
         moves: _Moves = []
         source = self.take((_ALMOST_EMPTY, _ALMOST_FULL))
@@ -311,10 +311,10 @@ class _TenthClass(_Class):
     def fullness(self) -> tuple[int, ...]:
         return tuple(group.length for group in self.lists[1:])
 
-    def step(self, places: _Places, most: int | None = None) -> tuple[_Moves, bool]:
-        """From the emptiest into the fullest.
+    def step(self, places: _Places, _most: int | None = None, /) -> tuple[_Moves, bool]:
+        """From the emptiest into the fullest; who waits for the lock waits for that.
 
-        That is kept until it is full, which is the same as to put it back and to take it again:
+        The target is kept until it is full, which is the same as to put it back and to take it again:
         sources have less, so that it stays the head of the fullest group.
         """
         moves: _Moves = []
@@ -371,8 +371,11 @@ class Pool:
         """The bytes asked for, of each live object."""
         return self._sizes.values()
 
-    def alloc(self, size: int, handle: int) -> None:
-        """zs_malloc(size) that returned `handle`; TraceError if that cannot be."""
+    def alloc(self, size: int, handle: int, *, fresh: bool = False) -> None:
+        """zs_malloc(size) that returned `handle`; TraceError if that cannot be.
+
+        `fresh`: it takes a new zspage although there is room by now.
+        """
         if handle in self._places:
             raise TraceError(f"zs_malloc() returned handle {handle:#x}, which is in use")
         try:
@@ -380,7 +383,7 @@ class Pool:
         except ValueError as error:
             raise TraceError(f"zs_malloc() succeeded, but {error}") from None
         zspages = state.zspages
-        self._places[handle] = state.alloc(handle)
+        self._places[handle] = state.alloc(handle, fresh=fresh)
         self._sizes[handle] = size
         self.pages += (state.zspages - zspages) * state.size_class.pages
         self.pages_peak = max(self.pages_peak, self.pages)
@@ -389,6 +392,18 @@ class Pool:
         """The pages that zs_malloc(size) would have to get first: 0 if there is room."""
         state = self._classes[self.geometry.position(size)]
         return 0 if state.first(state.search) else state.size_class.pages
+
+    def room(self, position: int) -> object | None:
+        """The zspage of a class, by identity, that zs_malloc() would take; None if all are full."""
+        state = self._classes[position]
+        return state.first(state.search)
+
+    def position_of(self, handle: int) -> int:
+        """The position of the class of a live object; TraceError if it is none."""
+        try:
+            return self.geometry.position(self._sizes[handle])
+        except KeyError:
+            raise TraceError(f"handle {handle:#x} is not in use") from None
 
     def free(self, handle: int) -> None:
         """zs_free(handle); TraceError if it is not in use."""
@@ -415,6 +430,18 @@ class Pool:
             self.pages -= (zspages - state.zspages) * state.size_class.pages
         self.pages_compacted += freed
         return freed
+
+    def compact_step(self, position: int, most: int | None) -> tuple[tuple[int, object], ...]:
+        """zs_compact() with one source of a class: the handles that it moved, and to which zspage each.
+
+        After `most` moves somebody waits for the lock.
+        """
+        state = self._classes[position]
+        zspages = state.zspages
+        moves, freed = state.step(self._places, most)
+        self.pages -= (zspages - state.zspages) * state.size_class.pages
+        self.pages_compacted += freed * state.size_class.pages
+        return tuple(moves)
 
     def page_of(self, handle: int) -> tuple[object, int]:
         """The zspage of a live object, by identity, and in which of its pages the object begins."""

@@ -91,7 +91,7 @@ def replay(operations: Operations, geometry: Geometry) -> Replay:
                 snapshots.append(
                     Snapshot(
                         operations.marks[size],
-                        tuple(_snapshot(order, pool) for order, pool in pools.values()),
+                        tuple(snapshot(order, pool) for order, pool in pools.values()),
                     )
                 )
             elif op == Op.CREATE:
@@ -116,7 +116,8 @@ def replay(operations: Operations, geometry: Geometry) -> Replay:
     return Replay(tuple(snapshots), tuple(leftovers))
 
 
-def _snapshot(order: int, pool: Pool) -> PoolSnapshot:
+def snapshot(order: int, pool: Pool) -> PoolSnapshot:
+    """What a pool holds now."""
     return PoolSnapshot(
         order=order,
         table=pool.table(),
