@@ -105,6 +105,8 @@ class Campaign:
     seed: int = 1
     config: str | None = None
     simulate: bool = True
+    # Without, what user space does not find has survived, and faults elsewhere are not tried.
+    guests: bool = True
     again: frozenset[Fate] = field(default_factory=frozenset)
 
     def config_of(self, fault: Fault) -> str:
@@ -135,7 +137,7 @@ def run(
 
     Returns the findings on the faults wanted.
     """
-    chosen = [f for f in wanted if not f.archs or campaign.arch in f.archs]
+    chosen = _fitting(campaign, wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     for fault in chosen:
         before = load(path).of(fault, campaign.arch)
@@ -148,9 +150,18 @@ def run(
 def known(campaign: Campaign, wanted: Sequence[Fault], path: Path) -> Findings:
     """What is kept in `path` on these faults."""
     kept = load(path)
-    chosen = [f for f in wanted if not f.archs or campaign.arch in f.archs]
-    found = (kept.of(fault, campaign.arch) for fault in chosen)
+    found = (kept.of(fault, campaign.arch) for fault in _fitting(campaign, wanted))
     return Findings(tuple(finding for finding in found if finding is not None))
+
+
+def _fitting(campaign: Campaign, wanted: Sequence[Fault]) -> tuple[Fault, ...]:
+    """Those that can show where the campaign looks."""
+    return tuple(
+        fault
+        for fault in wanted
+        if (not fault.archs or campaign.arch in fault.archs)
+        and (campaign.guests or pageless.SOURCE in fault.files)
+    )
 
 
 @dataclass
@@ -190,6 +201,8 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
             difference = _simulated(campaign, tree, progress)
         if difference:
             return end(Fate.KILLED, SIM, SIM, difference)
+    if not campaign.guests:
+        return end(Fate.SURVIVED)
     try:
         with building.runs():
             _tree, kernel = pipeline.built(target, progress)

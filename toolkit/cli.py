@@ -1301,6 +1301,7 @@ def sim(
 @click.option("--config", "-c", help="Fragments for all.  [default: what each fault says]")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the workloads.")
 @click.option("--sim/--no-sim", default=True, help="Begin with mm/zsmalloc.c in user space.")
+@click.option("--guests/--no-guests", default=True, help="Go on with kernels, or leave it at user space.")
 @click.option("--results", type=click.Path(path_type=Path, dir_okay=False),
               help="Where findings are kept, and looked up.  [default: below $XDG_STATE_HOME]")  # fmt: skip
 @click.option("--again", multiple=True, type=click.Choice(["survived", "error", "killed", "same", "unbuilt"]),
@@ -1315,6 +1316,7 @@ def mutate(
     config: str | None,
     seed: int,
     sim: bool,
+    guests: bool,
     results: Path | None,
     again: tuple[str, ...],
     show: bool,
@@ -1343,6 +1345,7 @@ def mutate(
         seed=seed,
         config=config,
         simulate=sim,
+        guests=guests,
         again=frozenset(map(campaign.Fate, again)),
     )
     chosen = campaign.selected(line, names)

@@ -34,7 +34,9 @@ from toolkit.verdict import Check, Status, Verdict
 POOL_SLABS = re.compile(r"(zspage|zs_handle)(-.+)?")
 
 # What only zram tells of its pools.
-_OF_MM_STAT = frozenset({"pages_peak", "pages_compacted", "compr_data_size", "huge_pages"})
+_OF_MM_STAT = frozenset(
+    {"pages_peak", "pages_compacted", "compr_data_size", "huge_pages", "huge_pages_since"}
+)
 
 # How many differences a check spells out.
 SHOWN = 5
@@ -401,6 +403,7 @@ def _model(case: Case) -> Iterator[Check]:
         case.geometry,
         single_threaded=case.facts.single_threaded,
         ordered=ordered,
+        recompressed=bool(case.traced.counts.get("recompress_store")),
     )
     # What nobody can tell is not counted as compared.
     expectations = [

@@ -10,6 +10,8 @@ ROUNDS = 3
 BACKING = "/dev/ram0"
 LIMIT = 40
 UNIT = 4096
+# By the kernel's age.
+BEYOND = ("Invalid argument", "Numerical result out of range")
 # More than any guest has been up.
 LONG_AGO_S = "1000000"
 
@@ -55,7 +57,8 @@ def exercise(bench: Bench) -> None:
             zram.expect(bench, f"accounting/{label}/stored", report.number("stored"), len(flags))
             zram.expect(bench, f"accounting/{label}/orig_data_size", len(flags) * page, stat.orig_data_size)
             for letter, counted in (("s", stat.same_pages), ("h", stat.huge_pages), ("w", on_disk()[0])):
-                seen = sum(letter in one for one in flags)
+                # What was huge says so still where it is written back, in 7.3.4.
+                seen = sum(letter in one and (letter == "w" or "w" not in one) for one in flags)
                 zram.expect(bench, f"accounting/{label}/block_state/{letter}", counted, seen)
 
         zram.expect(bench, "backing_dev/none", "none", device.attribute("backing_dev"))
@@ -89,7 +92,8 @@ def exercise(bench: Bench) -> None:
             zram.expect(bench, f"idle-{turn}/long-ago", [], old)
             guest.write(f"{device.sysfs}/idle", "all")
             idle = device.block_state()
-            untouched = sum("i" not in flags for slot, flags in idle.items() if "w" not in flags)
+            # Newer kernels leave out what is same-filled, too.
+            untouched = sum(not set("isw") & set(flags) for flags in idle.values())
             zram.expect(bench, f"idle-{turn}/left-out", 0, untouched)
             run(bench, f"half-{turn}", f"zblk verify --to={slots // 2} {state}")
             still = [
@@ -111,10 +115,8 @@ def exercise(bench: Bench) -> None:
             if alone is not None:
                 write_back(f"one-{turn}", f"page_index={alone}", 1)
                 write_back(f"one-again-{turn}", f"page_index={alone}", 0)
-            zram.expect(
-                bench, f"writeback/beyond-{turn}", "Invalid argument",
-                device.refuses("writeback", f"page_index={slots}"),
-            )  # fmt: skip
+            said = device.refuses("writeback", f"page_index={slots}")
+            zram.expect(bench, f"writeback/beyond-{turn}", True, said in BEYOND)
             accounted(f"idle-{turn}", report)
             run(bench, f"idle-verified-{turn}", f"zblk verify {state}")
             run(bench, f"idle-verified-batched-{turn}", f"zblk verify --batch=16 {state}")

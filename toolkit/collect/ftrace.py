@@ -77,6 +77,8 @@ PROBES = (
     Probe("zs_page_migrate_return", "zs_page_migrate", "error=$retval:s32", returns=True),
     Probe("zs_page_putback", "zs_page_putback", "page=$arg1:x64"),
     Probe("async_free_zspage", "async_free_zspage"),
+    # What zram allocates meanwhile does not count for its mem_used_max.
+    Probe("recompress_store", "recompress_store"),
 )
 
 # Tracepoints; one that a kernel does not have is absent.  Those per page or per pageblock of

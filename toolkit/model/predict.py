@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from toolkit.model.geometry import Geometry, SizeClass
 from toolkit.model.operations import Op, Operations
 from toolkit.model.ordered import Ordered
@@ -22,6 +24,8 @@ _WORTHWHILE = 300_000
 
 _FOLLOWED = "one thread at a time: the model followed every operation of the trace"
 _IN_ORDER = "the model followed every step in the order in which the lock was taken"
+_UNSEEN = "zram does not look at its pages when it recompresses"
+_EVER = "each zs_malloc() of a whole page is one, but for those given back at once at the disk's limit"
 _COUNTED = "each zs_malloc() not yet freed is one object of its class, in whatever order they took effect"
 
 
@@ -30,8 +34,8 @@ class Expectation:
     """`low` <= the metric <= `high`; exact where they are equal.
 
     checkpoint: the MARK's name; pool: pools created before it; metric: a column of
-    debugfs `classes`, or of the pool as a whole ("pages", "pages_peak",
-    "pages_compacted", "objects", "compr_data_size" in bytes, "huge_pages");
+    debugfs `classes`, or of the pool as a whole ("pages", "pages_peak", "pages_compacted",
+    "objects", "compr_data_size" in bytes, "huge_pages", "huge_pages_since");
     size_class: the class's size in bytes, None for the pool as a whole.
     """
 
@@ -50,6 +54,7 @@ def predict(
     *,
     single_threaded: bool,
     ordered: Ordered | None = None,
+    recompressed: bool = False,
 ) -> tuple[Expectation, ...]:
     """What debugfs and mm_stat must show of every pool alive at every checkpoint.
 
@@ -58,30 +63,68 @@ def predict(
     no page allocation failed halfway and no page of an emptied zspage was locked: then
     everything is exact.  So it is, but for the peak, if the steps under the lock were
     followed to the end (`ordered`).  Otherwise objects are, and the rest has bounds that hold for
-    every interleaving.  Raises TraceError as replay().
+    every interleaving.  `recompressed` says that zram replaced objects without a look at the
+    peak (recompress_slot() of 6.12.117 and 7.3.4).  Raises TraceError as replay().
     """
-    if not single_threaded and ordered is not None and ordered.followed:
-        return tuple(
-            expectation
-            for snapshot in ordered.snapshots
-            for pool in snapshot.pools
-            for expectation in _in_order(snapshot.checkpoint, pool, geometry)
-        )
-    followed = _follow(operations, geometry)
-    if single_threaded:
-        return tuple(
-            expectation
-            for snapshot in followed.snapshots
-            for pool in snapshot.pools
-            for expectation in _exact(snapshot.checkpoint, pool, geometry)
-        )
-    bounds = iter(_histories(operations, geometry))
-    return tuple(
-        expectation
-        for snapshot in followed.snapshots
-        for pool, history in zip(snapshot.pools, next(bounds), strict=True)
-        for expectation in _bounded(snapshot.checkpoint, pool, history, geometry)
+    tables = _tables(operations, geometry, single_threaded=single_threaded, ordered=ordered)
+    return (
+        *(
+            replace(one, low=0, because=_UNSEEN) if recompressed and one.metric == "pages_peak" else one
+            for one in tables
+        ),
+        *_huge_since(operations, geometry),
     )
+
+
+def _tables(
+    operations: Operations, geometry: Geometry, *, single_threaded: bool, ordered: Ordered | None
+) -> Iterator[Expectation]:
+    if not single_threaded and ordered is not None and ordered.followed:
+        for snapshot in ordered.snapshots:
+            for pool in snapshot.pools:
+                yield from _in_order(snapshot.checkpoint, pool, geometry)
+        return
+    followed = _follow(operations, geometry)
+    bounds = None if single_threaded else iter(_histories(operations, geometry))
+    for snapshot in followed.snapshots:
+        if bounds is None:
+            for pool in snapshot.pools:
+                yield from _exact(snapshot.checkpoint, pool, geometry)
+        else:
+            for pool, history in zip(snapshot.pools, next(bounds), strict=True):
+                yield from _bounded(snapshot.checkpoint, pool, history, geometry)
+
+
+def _huge_since(operations: Operations, geometry: Geometry) -> Iterator[Expectation]:
+    """How many objects of a whole page there ever were.
+
+    zram does not count one that it gives back because the disk is at its limit: it is freed by
+    the thread that got it, and next.
+    """
+    whole = (operations.op == Op.MALLOC) & (operations.size == geometry.page_size)
+    given_back = np.zeros(len(operations), bool)
+    for thread in np.unique(operations.thread):
+        rows = np.flatnonzero((operations.thread == thread) & (operations.op != Op.MARK))
+        first, then = rows[:-1], rows[1:]
+        given_back[first] = (operations.op[then] == Op.FREE) & (
+            operations.handle[first] == operations.handle[then]
+        )
+    counts: dict[int, tuple[int, list[int]]] = {}
+    created = 0
+    for row in np.flatnonzero(whole | np.isin(operations.op, (Op.CREATE, Op.DESTROY, Op.MARK))).tolist():
+        op, identity = operations.op[row], int(operations.pool[row])
+        if op == Op.CREATE:
+            counts[identity] = created, [0, 0]
+            created += 1
+        elif op == Op.DESTROY:
+            del counts[identity]
+        elif op == Op.MALLOC:
+            counts[identity][1][0] += not given_back[row]
+            counts[identity][1][1] += 1
+        else:
+            mark = operations.marks[int(operations.size[row])]
+            for order, (low, high) in counts.values():
+                yield Expectation(mark, order, "huge_pages_since", None, low, high, _EVER)
 
 
 def _follow(operations: Operations, geometry: Geometry) -> Replay:
