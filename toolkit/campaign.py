@@ -28,7 +28,7 @@ from toolkit.kernel.source import Tree
 from toolkit.pipeline import Target
 from toolkit.progress import Progress
 from toolkit.record import Cell, Record
-from toolkit.verdict import Status
+from toolkit.verdict import Check, Status
 from toolkit.workload import catalogue
 
 SCHEMA = 1
@@ -198,11 +198,11 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
     if campaign.simulate and pageless.SOURCE in fault.files:
         ran.append(SIM)
         with machine.runs():
-            difference = _simulated(campaign, tree, progress)
-        if difference:
-            return end(Fate.KILLED, SIM, SIM, difference)
-    if not campaign.guests:
-        return end(Fate.SURVIVED)
+            found = _simulated(campaign, tree, progress)
+        if found.status is Status.FAIL:
+            return end(Fate.KILLED, SIM, SIM, found.summary)
+        if not campaign.guests:
+            return end(Fate.UNBUILT if found.status is Status.SKIP else Fate.SURVIVED, summary=found.summary)
     try:
         with building.runs():
             _tree, kernel = pipeline.built(target, progress)
@@ -236,12 +236,12 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
     return end(Fate.SURVIVED)
 
 
-def _simulated(campaign: Campaign, tree: Tree, progress: Progress) -> str:
-    """How the tree's zsmalloc and the model differ in user space, or nothing."""
+def _simulated(campaign: Campaign, tree: Tree, progress: Progress) -> Check:
+    """How the tree's zsmalloc and the model differ in user space, else what was looked at last."""
     for check in pipeline.check_simulated(campaign.kernel, tree, seed=campaign.seed, progress=progress):
         if check.status is Status.FAIL:
-            return check.summary
-    return ""
+            break
+    return check
 
 
 def _decisive(record: Record) -> tuple[str, str]:
