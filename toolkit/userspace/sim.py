@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from toolkit.deadline import Deadline
 from toolkit.errors import CrashError, DeadlineError, HangError
-from toolkit.model.geometry import Geometry, Rules
+from toolkit.model.geometry import HANDLE_SIZE, Geometry, Rules
 from toolkit.model.pool import Pool
 from toolkit.userspace.build import Program
 from toolkit.userspace.library import (
@@ -484,9 +484,7 @@ def _requests(generator: random.Random, side: _ModelSide, operations: int) -> It
         for number in range(operations // lives):
             if number % 500 == 0:
                 filling = generator.choice([0.35, 0.45, 0.55, 0.7])
-                sizes = [
-                    generator.randint(1, side.geometry.page_size) for _ in range(generator.choice([1, 3, 10]))
-                ]
+                sizes = [_size(generator, side.geometry) for _ in range(generator.choice([1, 3, 10]))]
             yield from _step(generator, side, sizes, filling)
         yield from _settle(generator, side)
         # Destruction may find deferred work pending, and pages isolated.
@@ -495,6 +493,17 @@ def _requests(generator: random.Random, side: _ModelSide, operations: int) -> It
         for identity in list(side.live):
             yield Request.FREE, 0, 0, identity
         yield Request.DESTROY, 0, 0, 0
+
+
+def _size(generator: random.Random, geometry: Geometry) -> int:
+    """A size by chance; a whole page, and the largest of a class or one more, more often than others."""
+    chance = generator.random()
+    if chance < 0.15:
+        return geometry.page_size
+    if chance < 0.3:
+        largest = generator.choice(geometry.classes).size - HANDLE_SIZE
+        return min(geometry.page_size, largest + generator.randint(0, 1))
+    return generator.randint(1, geometry.page_size)
 
 
 def _step(generator: random.Random, side: _ModelSide, sizes: list[int], filling: float) -> Iterator[Row]:
