@@ -15,10 +15,14 @@ from toolkit.collect.operations import traced
 from toolkit.collect.trace import Trace
 from toolkit.errors import TraceError
 from toolkit.model.geometry import geometry
-from toolkit.model.operations import Op
+from toolkit.model.operations import Op, Step
+from toolkit.model.ordered import follow
 from toolkit.model.predict import predict
+from toolkit.model.replay import replay
 
 RECORDED = Path(__file__).parents[1] / "data" / "trace" / "6.1-x86_64"
+# Of the workload zram-compact, with what is done under the locks.
+STEPS = RECORDED.parents[1] / "steps" / RECORDED.name
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +197,46 @@ def test_a_pool_that_was_never_finished_is_not_destroyed(trace: Trace) -> None:
     failed = dataclasses.replace(trace, **columns, data=data)
     assert traced(failed).operations.op.tolist() == []
     assert traced(failed).pools == ()
+
+
+@pytest.fixture(scope="module")
+def stepped() -> Trace:
+    return Recording.load(STEPS).trace()
+
+
+def test_what_was_seen_under_the_lock_is_what_the_model_does_there(stepped: Trace) -> None:
+    done = traced(stepped)
+    assert done.steps is not None
+    made = geometry("6.1.192", 4096)
+    followed = follow(done.steps, made)
+    assert followed.followed, followed.difference or followed.unclear
+    kinds = {step.name: int((done.steps.op == step).sum()) for step in Step}
+    of_operations = {op.name: int((done.operations.op == op).sum()) for op in Op}
+    assert {name: of_operations[name] for name in ("CREATE", "DESTROY", "MALLOC", "FREE", "MARK")} == {
+        name: kinds[name] for name in ("CREATE", "DESTROY", "MALLOC", "FREE", "MARK")
+    }
+    # Every compaction looks for a source in each of the 69 classes.
+    assert kinds["SOURCE"] >= 69 * of_operations["COMPACT"] > 0
+    assert kinds["MOVE"] > 0
+    # One thread did it all, so that the order of the calls is that of the locks.
+    assert followed.snapshots == replay(done.operations, made).snapshots
+
+
+def test_a_handle_that_went_elsewhere_is_found_where_it_happened(stepped: Trace) -> None:
+    steps = traced(stepped).steps
+    assert steps is not None
+    mallocs = np.flatnonzero(steps.op == Step.MALLOC)
+    zspage = steps.zspage.copy()
+    zspage[mallocs[1000]] = 0xBAD
+    followed = follow(dataclasses.replace(steps, zspage=zspage), geometry("6.1.192", 4096))
+    assert followed.steps == mallocs[1000]
+    assert f"step {mallocs[1000]} (MALLOC by thread" in followed.difference
+
+
+def test_a_trace_without_all_that_is_done_under_the_lock_has_no_steps(stepped: Trace) -> None:
+    formats = {name: one for name, one in stepped.formats.items() if name != "obj_free"}
+    number = stepped.formats["obj_free"].id
+    without = dataclasses.replace(kept(stepped, stepped.id != number), formats=formats)
+    assert traced(without).steps is None
+    one = np.flatnonzero(stepped.id == stepped.formats["obj_malloc"].id)[7]
+    assert traced(kept(stepped, np.arange(len(stepped)) != one)).steps is None

@@ -67,10 +67,37 @@ def test_for_one_thread_every_metric_is_exact() -> None:
         ("pages_compacted", 0),
         ("compr_data_size", 5 * 2000 + 4096),
         ("huge_pages", 1),
+        ("huge_pages_since", 1),
     }
     assert seen(expectations, "now", "almost_empty", 2048).low == 1
     assert seen(expectations, "now", "obj_allocated", 2048).low == 6
-    assert len(expectations) == 69 * 6 + 6
+    assert len(expectations) == 69 * 6 + 7
+
+
+def test_huge_objects_are_counted_ever_but_for_one_that_was_given_back_at_once() -> None:
+    made = geometry("6.1", 4096)
+    trace = Recorder()
+    trace.create()
+    trace.malloc(4096, 1)
+    trace.malloc(4096, 2)
+    trace.free(1)
+    trace.mark("kept")
+    trace.malloc(4096, 3)
+    trace.free(3)
+    trace.mark("given back")
+    expectations = predict(trace.operations(), made, single_threaded=True)
+    counts = [(e.checkpoint, e.low, e.high) for e in expectations if e.metric == "huge_pages_since"]
+    assert counts == [("kept", 2, 2), ("given back", 2, 3)]
+
+
+def test_where_zram_recompresses_the_peak_alone_is_bounded() -> None:
+    made = geometry("6.12", 4096)
+    trace = Recorder()
+    trace.create()
+    trace.malloc(4096, 1)
+    trace.mark("now")
+    expectations = predict(trace.operations(), made, single_threaded=True, recompressed=True)
+    assert [(e.metric, e.low, e.high) for e in expectations if e.low != e.high] == [("pages_peak", 0, 1)]
 
 
 @pytest.mark.parametrize("made", GEOMETRIES, ids=lambda g: f"{g.rules.value}-{g.page_size}")
@@ -83,7 +110,7 @@ def test_the_sequential_order_lies_within_the_concurrent_bounds(made: Geometry) 
     for e in exact:
         bound = keyed[e.checkpoint, e.pool, e.metric, e.size_class]
         assert bound.low <= e.low <= bound.high, (e, bound)
-        if e.metric in ("obj_used", "objects", "compr_data_size", "huge_pages"):
+        if e.metric in ("obj_used", "objects", "compr_data_size", "huge_pages", "huge_pages_since"):
             assert bound.low == bound.high
 
 
