@@ -26,9 +26,13 @@ PAGE = 4096
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+    """The best of three: memory that is touched for the first time costs more than all else."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
 
 
 def again(data: bytes, times: int, span: int) -> bytes:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.collect.printed import compare
-from toolkit.collect import formats
+from toolkit.collect import formats, merge_fast
+from toolkit.collect import trace as trace_module
 from toolkit.collect.ftrace import Recording
 from toolkit.collect.trace import Trace, decode
 
@@ -77,3 +79,25 @@ def test_no_buffer_decodes_to_no_event() -> None:
     assert len(empty) == 0
     assert empty.counts["zs_malloc"] == 0
     assert empty.events("zs_malloc").numbers("size").tolist() == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: fast)")
+@EACH
+def test_a_large_trace_is_merged_by_compiled_code_and_is_the_same(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Recording.load(directory)
+    plain = recording.trace()
+    monkeypatch.setattr(trace_module, "_WORTHWHILE", 0)
+    fast = recording.trace()
+    for name in ("time", "cpu", "id", "start", "length"):
+        expected, seen = getattr(plain, name), getattr(fast, name)
+        assert expected.dtype == seen.dtype
+        assert np.array_equal(expected, seen)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: fast)")
+def test_events_that_went_back_in_time_are_not_merged() -> None:
+    times, rows = np.array([5, 4], np.uint64), np.array([0, 4], np.int64)
+    data = np.zeros(8, np.uint8)
+    assert merge_fast.merge(times, rows, rows, np.zeros(1, np.int32), np.array([0, 2]), data) is None

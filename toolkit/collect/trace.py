@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.collect import ringbuffer
+from toolkit.collect import merge_fast, ringbuffer
 from toolkit.collect.formats import EventFormat, Field, PageFormat
+
+# From how many events on compiling pays off.
+_WORTHWHILE = 500_000
 
 
 @dataclass(frozen=True)
@@ -130,16 +134,22 @@ def decode(buffers: Mapping[int, bytes], page: PageFormat, formats: Mapping[str,
     starts = (walks[cpu].start + base for cpu, base in zip(cpus, bases[:-1], strict=True))
     start = np.concatenate([np.zeros(0, np.int64), *starts])
     length = np.concatenate([np.zeros(0, np.int64), *(walks[cpu].length for cpu in cpus)])
-    cpu_column = np.repeat(np.array(cpus, np.int32), [len(walks[cpu].start) for cpu in cpus])
-    order = np.argsort(time, kind="stable")
-    start = start[order]
-    ids = _gather(data, start, 2, signed=False).astype(np.uint16)
+    begins = np.cumsum([0, *(len(walks[cpu].start) for cpu in cpus)])
+    columns = None
+    if len(time) >= _WORTHWHILE and importlib.util.find_spec("numba") is not None:
+        columns = merge_fast.merge(time, start, length, np.array(cpus, np.int32), begins, data)
+    if columns is None:
+        order = np.argsort(time, kind="stable")
+        start = start[order]
+        cpu_column = np.repeat(np.array(cpus, np.int32), np.diff(begins))[order]
+        ids = _gather(data, start, 2, signed=False).astype(np.uint16)
+        columns = time[order], cpu_column, ids, start, length[order]
     known = {format.id for format in formats.values()}
-    unknown = [number for number in np.flatnonzero(np.bincount(ids)).tolist() if number not in known]
+    unknown = [number for number in np.flatnonzero(np.bincount(columns[2])).tolist() if number not in known]
     if unknown:
         raise ValueError(f"an event of id {unknown[0]} has no format")
     losses = sum(walk.losses for walk in walks.values())
-    return Trace(time[order], cpu_column[order], ids, start, length[order], data, formats, losses)
+    return Trace(*columns, data, formats, losses)
 
 
 def _gather(
