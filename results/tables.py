@@ -9,6 +9,7 @@ Each stands in the README between <!-- NAME --> and <!-- /NAME -->.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -107,7 +108,46 @@ def alarm_table() -> Iterator[str]:
     yield from markdown(*rows)
 
 
-TABLES: dict[str, Callable[[], Iterator[str]]] = {"faults": fault_table, "alarms": alarm_table}
+def sim_table() -> Iterator[str]:
+    """What user space alone finds of the faults that are in mm/zsmalloc.c."""
+    rows: list[tuple[object, ...]] = [
+        ("kernel", "faults of mm/zsmalloc.c", "harmless", "found", "missed, for they need a race", "missed")
+    ]
+    for path in sorted(HERE.glob("sim-*.json")):
+        line = path.stem.removeprefix("sim-")
+        known = {name: faults.load(line, name) for name in faults.names(line)}
+        tried = [one for one in campaign.load(path).findings if one.fault in known]
+        numbers = campaign.score(tried, known.__getitem__)
+        missed = [
+            known[one.fault]
+            for one in tried
+            if one.fate is campaign.Fate.SURVIVED and known[one.fault].mark != faults.EQUIVALENT
+        ]
+        races = sum(
+            fault.mark == faults.SOMETIMES or any(name.startswith("race-") for name in fault.workloads)
+            for fault in missed
+        )
+        rows.append((line, len(tried), numbers.harmless, numbers.killed, races, len(missed) - races))
+    yield from markdown(*rows)
+
+
+def sequence_table() -> Iterator[str]:
+    """Random sequences, model against user space."""
+    rows: list[tuple[object, ...]] = [("kernel", "pages", "sequences", "requests", "that differ")]
+    for one in json.loads((HERE / "sequences.json").read_text(encoding="utf-8")):
+        requests = sum(one["requests"].values())
+        rows.append(
+            (one["version"], f"{one['page_size'] >> 10}K", one["sequences"], requests, len(one["differing"]))
+        )
+    yield from markdown(*rows)
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "faults": fault_table,
+    "alarms": alarm_table,
+    "sim": sim_table,
+    "sequences": sequence_table,
+}
 
 
 def rendered(text: str) -> str:
