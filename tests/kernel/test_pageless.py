@@ -57,6 +57,48 @@ def test_a_cast_that_would_hide_what_is_touched_is_found() -> None:
     assert found(body) == ["mm/zsmalloc.c:1: f() touches cast zspage"]
 
 
+OVERLAY = """\
+struct zpdesc { unsigned long word, next, private; };
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "means"),
+    [
+        pytest.param("next", "page.index", id="another name"),
+        pytest.param("private", "page.private", id="the same name"),
+        pytest.param("word", "page.flags", id="a name that says nothing"),
+    ],
+)
+def test_a_structure_laid_over_the_page_touches_the_words_that_lie_there(field: str, means: str) -> None:
+    body = f"{OVERLAY}unsigned long f(struct zpdesc *zpdesc) {{ return zpdesc->{field}; }}\n"
+    assert found(body) == [f"mm/zsmalloc.c:2: f() touches {means}"]
+
+
+def test_a_name_of_the_page_in_another_place_is_not_what_it_says() -> None:
+    body = (
+        "struct zpdesc { unsigned long word, private; };\n"
+        "unsigned long f(struct zpdesc *zpdesc) { return zpdesc->private; }\n"
+    )
+    assert found(body) == ["mm/zsmalloc.c:2: f() touches page.index"]
+
+
+def test_a_name_of_the_page_over_more_than_one_word_is_not_what_it_says() -> None:
+    body = (
+        "struct pair { long a, b; };\nstruct zpdesc { unsigned long word; struct pair index; };\n"
+        "long f(struct zpdesc *zpdesc) { return zpdesc->index.b; }\n"
+    )
+    assert found(body) == ["mm/zsmalloc.c:3: f() touches zpdesc.index"]
+
+
+def test_structures_that_are_embedded_by_their_name_alone_do_not_hide_the_rest() -> None:
+    body = (
+        "struct head { int refcount; };\nstruct name { struct head; };\n"
+        "int f(struct name *name, struct page *page) { return name->refcount + page->index; }\n"
+    )
+    assert found(body) == ["mm/zsmalloc.c:3: f() touches page.index"]
+
+
 def test_functions_of_headers_that_zsmalloc_does_not_call_do_not_count() -> None:
     assert found("int f(int x) { return x; }\n") == []
 
@@ -82,14 +124,16 @@ def test_a_file_without_a_function_of_zsmalloc_is_refused_rather_than_called_cle
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
+@pytest.mark.parametrize(
+    ("kernel", "index"), [("6.1", "page.index"), ("6.12", "page.index"), ("latest", "page.__folio_index")]
+)
 @pytest.mark.parametrize("name", arches.names())
-def test_stock_zsmalloc_is_found_to_touch_what_the_variants_forbid(name: str, kernel: str) -> None:
+def test_stock_zsmalloc_is_found_to_touch_what_the_variants_forbid(
+    name: str, kernel: str, index: str
+) -> None:
     arch = arches.load(name)
     tree = source.fetch(source.load(kernel), progress=print)
     config = build.configure(tree, arch, kconfig.compose("base", arch, tree.release))
     found = touches(build.preprocess(tree, arch, config, SOURCE, progress=print), arch.triplet)
-    assert {"page.private", "page.index", "page.page_type", "PG_private", "PG_locked"} <= {
-        t.what for t in found
-    }
+    assert {"page.private", index, "page.page_type", "PG_private", "PG_locked"} <= {t.what for t in found}
     assert {t.function for t in found if t.what == "page.private"} >= {"get_zspage", "create_page_chain"}

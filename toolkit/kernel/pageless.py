@@ -36,23 +36,25 @@ HANDLE_ONLY = frozenset(
 COUNT = frozenset(
     {
         "get_page", "put_page", "try_get_page", "get_page_unless_zero", "page_count", "page_ref_count",
-        "page_ref_freeze", "page_ref_unfreeze",
+        "page_ref_freeze", "page_ref_unfreeze", "folio_get", "folio_put",
     }
 )  # fmt: skip
 
 # What a preprocessor has left is given to it a second time: not as output of one, for then
 # no macro would take the place of a builtin that gcc has and this libclang may not have.
 # 6.12 asks by it whether a string is declared as one without an end (__must_be_cstr()).
+# 7.3 embeds structures by their name alone (-fms-extensions).
 _CLANG_ARGUMENTS = (
     "-x", "c",
     "-D__builtin_has_attribute(object, attribute)=0",
-    "-std=gnu11", "-fshort-wchar", "-funsigned-char", "-w",
+    "-std=gnu11", "-fms-extensions", "-fshort-wchar", "-funsigned-char", "-w",
 )  # fmt: skip
 
 _MARKER = re.compile(r'# (\d+) "([^"]*)"')
 
 # struct page under the names by which code reaches it.
-_OVERLAYS = frozenset({"page", "folio", "zpdesc"})
+_PAGE = "page"
+_OVERLAYS = frozenset({_PAGE, "folio", "zpdesc"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Touch:
 
     `what` is a field ("page.index"), a flag ("PG_private") or an outside function that
     is handed a page ("call __SetPageMovable"); `via` are the inline functions between.
+    A field of a structure that is laid over struct page is the field of the page that
+    lies there, and only one of the same size: what it is called there decides nothing.
     """
 
     function: str
@@ -178,7 +182,7 @@ class _Reader:
         for cursor in function.walk_preorder():
             line = self._origin(cursor)[1]
             if cursor.kind == CursorKind.MEMBER_REF_EXPR:
-                field = _field_of_page(cursor.referenced)
+                field = self._field_of_page(cursor.referenced)
                 if field:
                     yield field, line, via
             elif cursor.kind == CursorKind.CSTYLE_CAST_EXPR and not via:
@@ -204,6 +208,57 @@ class _Reader:
                         for what, _, deeper in self._walk(definition, (*via, name), seen):
                             yield what, line, deeper
 
+    @cached_property
+    def _words(self) -> Mapping[tuple[int, int], Sequence[str]]:
+        """The names of struct page's fields by their place: offset and size in bits and bytes."""
+        page = next(
+            (
+                cursor
+                for cursor in self._unit.get_children()
+                if cursor.kind == CursorKind.STRUCT_DECL
+                and cursor.spelling == _PAGE
+                and cursor.is_definition()
+            ),
+            None,
+        )
+        words: dict[tuple[int, int], list[str]] = {}
+        for field in _named_fields(page) if page is not None else ():
+            words.setdefault(_place(page, field), []).append(field.spelling)
+        return words
+
+    def _field_of_page(self, field: Cursor | None) -> str:
+        """ "page.index" for a field of struct page, however deep in anonymous members; else ""."""
+        if field is None or field.kind != CursorKind.FIELD_DECL or _is_anonymous_member(field):
+            return ""
+        record = field.semantic_parent
+        while record is not None and record.is_anonymous():
+            record = record.semantic_parent
+        if record is None or record.spelling not in _OVERLAYS:
+            return ""
+        if record.spelling == _PAGE:
+            return f"{_PAGE}.{field.spelling}"
+        names = self._words.get(_place(record, field), ())
+        if not names:
+            return f"{record.spelling}.{field.spelling}"
+        return f"{_PAGE}.{field.spelling if field.spelling in names else names[0]}"
+
+
+def _is_anonymous_member(field: Cursor) -> bool:
+    return bool(field.type.get_declaration().is_anonymous())
+
+
+def _named_fields(record: Cursor) -> Iterator[Cursor]:
+    """The fields of a record that code can name, those of anonymous members among them."""
+    for field in record.type.get_fields():
+        if _is_anonymous_member(field):
+            yield from _named_fields(field.type.get_declaration())
+        else:
+            yield field
+
+
+def _place(record: Cursor, field: Cursor) -> tuple[int, int]:
+    return record.type.get_offset(field.spelling), field.type.get_size()
+
 
 def _origins(preprocessed: str) -> Sequence[tuple[str, int]]:
     """File and line that each line came from, by the preprocessor's line markers."""
@@ -217,18 +272,6 @@ def _origins(preprocessed: str) -> Sequence[tuple[str, int]]:
         else:
             line += 1
     return origins
-
-
-def _field_of_page(field: Cursor | None) -> str:
-    """ "page.index" for a field of struct page, however deep in anonymous members; else ""."""
-    if field is None or field.kind != CursorKind.FIELD_DECL or field.type.get_declaration().is_anonymous():
-        return ""
-    record = field.semantic_parent
-    while record is not None and record.is_anonymous():
-        record = record.semantic_parent
-    if record is None or record.spelling not in _OVERLAYS:
-        return ""
-    return f"{record.spelling}.{field.spelling}"
 
 
 def _cast_of_page(cast: Cursor) -> str:
