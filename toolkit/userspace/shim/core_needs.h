@@ -15,6 +15,7 @@
 #define mod_node_page_state(...) ONLY_MOVABLE("mod_node_page_state()")
 #define node_stat_mod_folio(...) ONLY_MOVABLE("node_stat_mod_folio()")
 #define set_page_owner_migrate_reason(page, reason) do { } while (0)
+#define folio_set_owner_migrate_reason(folio, reason) do { } while (0)
 #define flush_dcache_page(page) do { } while (0)
 #define compound_order(page) 0U
 #ifdef SHIM_MOVABLE_BY_TYPE
