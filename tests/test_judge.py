@@ -119,6 +119,25 @@ def test_pages_that_stay_behind_are_a_leak(compacted: Evidence) -> None:
     assert bad(compacted) == {"leak/nr_zspages", "invariants"}
 
 
+def test_zspages_that_are_counted_in_a_zone_that_they_left_are_told(compacted: Evidence) -> None:
+    edit(compacted.checkpoint("end") / "proc/zoneinfo", r"^(\s+nr_zspages\s+)0$", r"\g<1>3")
+    assert bad(compacted) == {"leak/zones", "invariants"}
+
+
+def test_pages_that_stay_isolated_are_told(compacted: Evidence) -> None:
+    edit(compacted.checkpoint("end") / "proc/vmstat", r"^nr_isolated_anon 0$", "nr_isolated_anon 7")
+    assert bad(compacted) == {"leak/isolated"}
+
+
+def test_pages_that_nobody_has_any_more_are_a_leak(compacted: Evidence) -> None:
+    zones = compacted.checkpoint("end") / "proc/zoneinfo"
+    free = int(re.findall(r"pages free +(\d+)", zones.read_text(encoding="utf-8"))[0])
+    edit(zones, rf"pages free +{free}$", f"pages free {free - 30}")
+    assert bad(compacted) == set()
+    edit(zones, rf"pages free +{free - 30}$", f"pages free {free - 90}")
+    assert bad(compacted) == {"leak/pages"}
+
+
 @pytest.mark.parametrize("name", ["zs_handle", "zspage", "zs_handle-zram0", "zspage-zram0"])
 def test_objects_that_stay_in_a_slab_are_a_leak(compacted: Evidence, name: str) -> None:
     """6.12 has them for each pool."""

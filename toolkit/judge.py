@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from toolkit import saved
-from toolkit.collect import health, slabinfo, vmstat, zram, zsmalloc
+from toolkit.collect import health, meminfo, slabinfo, vmstat, zoneinfo, zram, zsmalloc
 from toolkit.collect.ftrace import Losses, Recording
 from toolkit.collect.operations import Traced, traced
 from toolkit.collect.snapshot import Snapshot
@@ -40,6 +40,10 @@ _OF_MM_STAT = frozenset(
 
 # How many differences a check spells out.
 SHOWN = 5
+
+# What a guest at rest takes more or less of at another time, for what nothing counts: buffers
+# of its network, stacks that are kept.  Up to 20 pages were seen.
+_NOISE_PAGES = 48
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,21 @@ def _leaks(case: Case) -> Iterator[Check]:
         for checkpoint in (BASELINE, END)
     ]
     yield _equal("leak/nr_zspages", pages[0], pages[1], "the workload's pools are gone")
+    zones = [
+        {
+            zone.label: zone.nr_zspages
+            for zone in zoneinfo.COLLECTOR.read(case.snapshots[checkpoint], zoneinfo.PATH)
+        }
+        for checkpoint in (BASELINE, END)
+    ]
+    yield _equal("leak/zones", zones[0], zones[1], "a page that moves is counted where it is")
+    isolated = [
+        {name: count for name, count in counters.items() if name.startswith("nr_isolated_")}
+        for checkpoint in (BASELINE, END)
+        for counters in (vmstat.COLLECTOR.read(case.snapshots[checkpoint], vmstat.PATH),)
+    ]
+    yield _equal("leak/isolated", isolated[0], isolated[1], "whoever isolates a page ends that")
+    yield _held(case)
     slabs = {
         checkpoint: {
             name: cache.num_objs
@@ -217,6 +236,34 @@ def _leaks(case: Case) -> Iterator[Check]:
         return
     before, after = (sum(slabs[checkpoint].values()) for checkpoint in (BASELINE, END))
     yield _equal("leak/slabs", before, after, "without pools these caches are empty, once they were shrunk")
+
+
+def _held(case: Case) -> Check:
+    """No page was lost: what is neither free nor counted for anything is as much as before."""
+    before, after = (_uncounted(case.snapshots[name], case.facts.page_size) for name in (BASELINE, END))
+    lost = after - before
+    summary = f"{before} pages are counted for nothing at first, {after} at the end"
+    return Check(
+        "leak/pages",
+        Status.PASS if lost <= _NOISE_PAGES else Status.FAIL,
+        summary,
+        f"at most {_NOISE_PAGES} pages more",
+        str(lost),
+        "what a workload took is free again, or is the page cache's, a process's or a slab's",
+    )
+
+
+def _uncounted(files: Mapping[str, str], page_size: int) -> int:
+    """Pages that are neither free nor of any kind that the kernel counts, zspages among it."""
+    zones = zoneinfo.COLLECTOR.read(files, zoneinfo.PATH)
+    there = sum(zone.pages["managed"] - zone.pages["free"] - sum(zone.on_lists) for zone in zones)
+    counters = vmstat.COLLECTOR.read(files, vmstat.PATH)
+    kinds = ("nr_file_pages", "nr_anon_pages", "nr_slab_reclaimable", "nr_slab_unreclaimable",
+             "nr_page_table_pages", "nr_zspages")  # fmt: skip
+    memory = meminfo.COLLECTOR.read(files, meminfo.PATH)
+    # In KiB: stacks, and what was taken out of use for good.
+    kib = memory["KernelStack"] + memory.get("HardwareCorrupted", 0)
+    return there - sum(counters[kind] for kind in kinds) - kib * 1024 // page_size
 
 
 def _invariants(case: Case) -> Iterator[Check]:
@@ -240,6 +287,9 @@ def _invariants(case: Case) -> Iterator[Check]:
         seen = vmstat.COLLECTOR.read(files, vmstat.PATH)["nr_zspages"]
         if seen != total_pages:
             broken.append(f"{checkpoint}: nr_zspages is {seen}, all pools together have {total_pages} pages")
+        zones = sum(zone.nr_zspages for zone in zoneinfo.COLLECTOR.read(files, zoneinfo.PATH))
+        if zones != seen:
+            broken.append(f"{checkpoint}: nr_zspages is {seen}, all zones together have {zones}")
     if not tables:
         yield Check("invariants", Status.ERROR, "no checkpoint saw a pool: nothing was looked at")
         return

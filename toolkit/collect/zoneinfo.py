@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.collect.collector import Collector
@@ -14,6 +14,7 @@ PATH = "/proc/zoneinfo"
 _ZONE = re.compile(r"Node (\d+), zone +(\S+)$")
 _STAT = re.compile(r" +(\w+) +(\d+)$")
 _FREE = re.compile(r"  pages free +(\d+)$")
+_COUNT = re.compile(r" +count: +(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,19 @@ class Zone:
     """One zone, in pages: `pages` has "free", "min", "low", "high", "spanned", "present",
     "managed" and "cma"; `stats` the zone's own counters ("nr_zspages", "nr_free_pages", ...).
 
-    An unpopulated zone has no stats.
+    `on_lists` is what each processor keeps of its free pages for itself.  An unpopulated
+    zone has neither.
     """
 
     node: int
     name: str
     pages: Mapping[str, int]
     stats: Mapping[str, int]
+    on_lists: Sequence[int] = ()
+
+    @property
+    def label(self) -> str:
+        return f"node {self.node} {self.name}"
 
     @property
     def nr_zspages(self) -> int:
@@ -39,11 +46,12 @@ def parse(text: str) -> tuple[Zone, ...]:
     zones: list[Zone] = []
     pages: dict[str, int] = {}
     stats: dict[str, int] = {}
+    on_lists: list[int] = []
     section = ""
     for line in text.splitlines():
         if head := _ZONE.match(line):
-            pages, stats = {}, {}
-            zones.append(Zone(int(head[1]), head[2], pages, stats))
+            pages, stats, on_lists = {}, {}, []
+            zones.append(Zone(int(head[1]), head[2], pages, stats, on_lists))
             section = "zone"
         elif not zones:
             raise ValueError(f"a zone was expected: {line!r}")
@@ -54,6 +62,8 @@ def parse(text: str) -> tuple[Zone, ...]:
         elif free := _FREE.match(line):
             pages["free"] = int(free[1])
             section = "zone"
+        elif section == "cpus" and (count := _COUNT.match(line)):
+            on_lists.append(int(count[1]))
         elif section == "zone" and (stat := _STAT.match(line)):
             # A counter of the zone is named for what it counts, a watermark stands behind spaces.
             (stats if line.startswith("      ") and line[6] != " " else pages)[stat[1]] = int(stat[2])
