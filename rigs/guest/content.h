@@ -28,12 +28,13 @@ enum mix {
 	MIX_SMALL,   /* sizes up to an eighth of a page: many objects in a zspage */
 	MIX_MIXED,   /* all of these */
 	MIX_CHURN,   /* all of these, and discards */
+	MIX_NEARLY,  /* one word throughout but in a single place */
 	MIXES
 };
 
 static const char *const mix_names[MIXES] = {
 	[MIX_DISCARD] = "discard", [MIX_SAME] = "same",   [MIX_RANDOM] = "random", [MIX_SPREAD] = "spread",
-	[MIX_SMALL] = "small",	   [MIX_MIXED] = "mixed", [MIX_CHURN] = "churn",
+	[MIX_SMALL] = "small",	   [MIX_MIXED] = "mixed", [MIX_CHURN] = "churn",   [MIX_NEARLY] = "nearly",
 };
 
 /* The mix of that name, or MIXES. */
@@ -68,14 +69,27 @@ static inline uint64_t draw(uint64_t *state)
 	return mix64(*state += 0x9e3779b97f4a7c15u);
 }
 
-enum kind { KIND_EMPTY, KIND_SAME, KIND_COMPRESSIBLE, KIND_INCOMPRESSIBLE };
+enum kind { KIND_EMPTY, KIND_SAME, KIND_NEARLY, KIND_COMPRESSIBLE, KIND_INCOMPRESSIBLE };
 
 struct recipe {
 	enum kind kind;
 	size_t random_bytes; /* at the end of the page */
+	size_t odd;	     /* the only word of a page that is nearly the same throughout */
 	uint64_t word;	     /* repeated in the rest of it */
 	uint64_t stream;     /* where the random bytes start */
 };
+
+/* Which word of a page is another than all others: often one at either end. */
+static inline size_t odd_word(unsigned int lot, size_t words, uint64_t any)
+{
+	switch (lot % 5) {
+	case 0: return 0;
+	case 1: return 1;
+	case 2: return words - 2;
+	case 3: return words - 1;
+	default: return any % words;
+	}
+}
 
 static inline struct recipe recipe_of(uint64_t seed, uint64_t slot, uint32_t version, size_t page_bytes)
 {
@@ -90,6 +104,8 @@ static inline struct recipe recipe_of(uint64_t seed, uint64_t slot, uint32_t ver
 		return (struct recipe){ .kind = KIND_EMPTY };
 	if (mix == MIX_SAME || (mixed && lot >= 25 && lot < 35))
 		recipe.kind = KIND_SAME;
+	else if (mix == MIX_NEARLY)
+		recipe.kind = KIND_NEARLY;
 	else if (mix == MIX_RANDOM || (mixed && lot >= 35 && lot < 45))
 		recipe.kind = KIND_INCOMPRESSIBLE;
 	if (mix == MIX_SMALL || (mixed && lot >= 80))
@@ -103,6 +119,8 @@ static inline struct recipe recipe_of(uint64_t seed, uint64_t slot, uint32_t ver
 		recipe.random_bytes = 8 + draw(&state) % (longest - 7);
 	else if (recipe.kind == KIND_INCOMPRESSIBLE)
 		recipe.random_bytes = page_bytes;
+	else if (recipe.kind == KIND_NEARLY)
+		recipe.odd = odd_word(lot, page_bytes / 8, draw(&state));
 	recipe.stream = state;
 	return recipe;
 }
@@ -119,6 +137,10 @@ static inline void content_fill(void *page, uint64_t seed, uint64_t slot, uint32
 	for (at = 0; at + 8 <= patterned; at += 8)
 		memcpy(bytes + at, &recipe.word, 8);
 	memcpy(bytes + at, &recipe.word, patterned - at);
+	if (recipe.kind == KIND_NEARLY) {
+		word = ~recipe.word;
+		memcpy(bytes + recipe.odd * 8, &word, 8);
+	}
 	for (at = patterned; at + 8 <= page_bytes; at += 8) {
 		word = draw(&recipe.stream);
 		memcpy(bytes + at, &word, 8);
@@ -155,7 +177,10 @@ static inline void census_add(struct census *census, struct recipe recipe, size_
 	census->huge_possible += recipe.random_bytes >= page_bytes / 4 * 3;
 	if (recipe.kind == KIND_EMPTY || recipe.kind == KIND_SAME)
 		return;
-	if (recipe.random_bytes < page_bytes / 4 * 3)
+	if (recipe.kind == KIND_NEARLY)
+		/* Long matches take a byte for 255. */
+		most = 67 + page_bytes / 128;
+	else if (recipe.random_bytes < page_bytes / 4 * 3)
 		most = recipe.random_bytes + recipe.random_bytes / 16 + 67;
 	census->compressed_least += recipe.random_bytes;
 	census->compressed_most += most < page_bytes ? most : page_bytes;

@@ -17,6 +17,8 @@
  *            --misalign=N   buffers that start N bytes behind a page boundary (0)
  *            --failing      allocations of this task may fail during I/O, as fault injection is set
  *            --zero-out     discard by asking for zeros
+ *            --edge=N       discard from N bytes behind a batch's start to N bytes before its end, which
+ *                           leaves its first and its last slot as they are (0)
  *            --tolerate     an I/O error is counted, and its slot may hold either version
  *
  * The state file keeps two versions of each slot: what was last written with success
@@ -59,7 +61,7 @@ static struct {
 	const char *device, *file;
 	uint64_t slots, seed, slot_bytes;
 	uint64_t from, to, step;
-	uint64_t batch, io_bytes, misalign;
+	uint64_t batch, io_bytes, misalign, edge;
 	uint64_t writers, readers, operations, seconds;
 	enum mix mix;
 	int cpu;
@@ -177,19 +179,21 @@ static struct recipe recipe_at(uint64_t slot, uint32_t version)
 static void store(uint64_t first, uint64_t count, enum mix mix, unsigned char *buffer)
 {
 	size_t bytes = state->slot_bytes;
+	uint64_t edge = mix == MIX_DISCARD ? options.edge : 0;
+	uint64_t from = edge ? 1 : 0, to = count > from ? count - from : from;
 	uint32_t versions[count];
 	bool empty;
 	int error;
 
-	for (uint64_t i = 0; i < count; i++) {
+	for (uint64_t i = from; i < to; i++) {
 		versions[i] = version_after(state->slot[first + i].pending, mix);
 		state->slot[first + i].pending = versions[i];
 	}
 	/* A batch is written as a whole: what it stores nothing for is discarded after it. */
-	empty = count == 1 && recipe_at(first, versions[0]).kind == KIND_EMPTY;
+	empty = mix != MIX_DISCARD && count == 1 && recipe_at(first, versions[0]).kind == KIND_EMPTY;
 	if (mix == MIX_DISCARD || empty) {
-		error = discard(position(first), count * bytes);
-		discards += count;
+		error = discard(position(first) + (off_t)edge, count * bytes - 2 * edge);
+		discards += to - from;
 	} else {
 		for (uint64_t i = 0; i < count; i++)
 			content_fill(buffer + i * bytes, state->seed, first + i, versions[i], bytes);
@@ -205,7 +209,7 @@ static void store(uint64_t first, uint64_t count, enum mix mix, unsigned char *b
 		failed(mix == MIX_DISCARD || empty ? "discarding" : "writing", first, error);
 		return;
 	}
-	for (uint64_t i = 0; i < count; i++)
+	for (uint64_t i = from; i < to; i++)
 		state->slot[first + i].committed = versions[i];
 	if (mix != MIX_DISCARD && !empty)
 		bytes_written += count * bytes;
@@ -387,7 +391,7 @@ static const struct option long_options[] = {
 	{ "writers", required_argument, NULL, 'w' },  { "readers", required_argument, NULL, 'r' },
 	{ "operations", required_argument, NULL, 'o' }, { "seconds", required_argument, NULL, 't' },
 	{ "cpu", required_argument, NULL, 'c' },      { "tolerate", no_argument, NULL, 'T' },
-	{ "zero-out", no_argument, NULL, 'Z' },
+	{ "zero-out", no_argument, NULL, 'Z' },	      { "edge", required_argument, NULL, 'e' },
 	{ "failing", no_argument, NULL, 'F' },
 	{ 0 },
 };
@@ -415,6 +419,7 @@ static void parse(int argc, char **argv)
 		case 'r': options.readers = parse_number(name, optarg); break;
 		case 'o': options.operations = parse_number(name, optarg); break;
 		case 't': options.seconds = parse_number(name, optarg); break;
+		case 'e': options.edge = parse_number(name, optarg); break;
 		case 'c': options.cpu = (int)parse_number(name, optarg); break;
 		case 'T': options.tolerate = true; break;
 		case 'Z': options.zero_out = true; break;

@@ -41,6 +41,8 @@ def exercise(bench: Bench) -> None:
         phase("random", f"write --mix=random --from={5 * eighth} --to={6 * eighth}")
         phase("same", f"write --mix=same --from={6 * eighth} --to={7 * eighth}")
         phase("mixed", f"write --mix=mixed --from={7 * eighth} --batch=16")
+        phase("nearly", "write --mix=nearly --step=8")
+        phase("nearly-verified", "verify --step=8")
         phase("overwritten", "write --mix=mixed --step=3")
         phase("thinned", "discard --from=1 --step=4")
         phase("refilled", "write --mix=churn --from=1 --step=8")

@@ -35,6 +35,15 @@ def exercise(bench: Bench) -> None:
             run(bench, f"{name}-read-whole", f"zblk verify {state}")
             run(bench, f"{name}-read-alike", f"zblk verify {manner} {state}")
             bench.checkpoint(name)
+        if page_bytes(guest) > BLOCK_BYTES:
+            # What a discard covers in part only cannot be freed, and stays.
+            freed = device.io_stat()[3]
+            report = run(bench, "holes", f"zblk discard --batch=5 --edge={BLOCK_BYTES} {state}")
+            zram.expect(bench, "accounting/holes/notify_free", freed + report.number("discards"), device.io_stat()[3])
+            report = run(bench, "inside", f"zblk discard --batch=2 --edge={3 * BLOCK_BYTES} {state}")
+            zram.check_accounting(bench, "inside", device, report)
+            run(bench, "holes-verified", f"zblk verify {state}")
+            bench.checkpoint("holes")
         run(bench, "emptied", f"zblk discard {state}")
         zram.check_emptied(bench, "emptied", device)
         zram.check_io_errors(bench, "all", device)

@@ -117,6 +117,31 @@ def test_discarded_slots_must_read_as_zeros(zblk: Program, device: Path) -> None
     assert zblk("verify").status == 1
 
 
+def test_a_discard_of_parts_of_slots_leaves_these_as_they_are(zblk: Program, device: Path) -> None:
+    zblk("write", "--mix=random")
+    before = pages(device)
+    ran = zblk("discard", "--batch=5", "--edge=512", "--to=10")
+    assert ran.report["discards"] == 6
+    after = pages(device)
+    for kept in (0, 4, 5, 9):
+        # A file is emptied to the byte, a device keeps what it cannot free.
+        assert 0 < sum(one == other for one, other in zip(before[kept], after[kept], strict=True)) < PAGE
+        overwrite(device, kept * PAGE, before[kept])
+    assert not any(map(any, after[1:4] + after[6:9]))
+    assert zblk("verify").status == 0
+
+
+def test_nearly_the_same_is_one_word_that_differs_at_an_end_or_anywhere(zblk: Program, device: Path) -> None:
+    zblk("write", "--mix=nearly")
+    odd = []
+    for page in pages(device):
+        words = [page[at : at + 8] for at in range(0, PAGE, 8)]
+        (alone,) = (word for word in set(words) if words.count(word) == 1)
+        odd.append(words.index(alone))
+    assert {0, 1, PAGE // 8 - 2, PAGE // 8 - 1} < set(odd)
+    assert zblk("verify").status == 0
+
+
 def test_the_census_counts_what_is_really_there(zblk: Program, device: Path) -> None:
     zblk("write", "--mix=churn")
     report = zblk("write", "--mix=mixed", "--step=3", "--from=2").report
