@@ -522,6 +522,21 @@ def _show_recorded(run_id: str, found: Any) -> None:
     stderr.print(f"    pageless replay {run_id} --cell {shlex.quote(found.cell.label)}", **plain)  # type: ignore[arg-type]
 
 
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+def test(arguments: tuple[str, ...]) -> int:
+    """Run kernel tests, and workloads as tests, with pytest; all arguments are pytest's.
+
+    \b
+    Example:
+      pageless test rigs/tests --arch arm64 --series pageless-owner --junitxml=tests.xml
+    """
+    import pytest
+
+    # Of pytest's own statuses: 2 is an interrupt, 3 trouble of its own, 4 usage, 5 that no test was found.
+    return {0: 0, 1: 1, 2: INTERRUPTED, 4: 2}.get(pytest.main([*arguments, "--strict-markers"]), 125)
+
+
 @cli.command()
 @kernel_option
 @series_option
