@@ -8,6 +8,20 @@ DISK_BYTES = 4 << 20
 # Pages that a zspage may have; a pool that is full may exceed its limit by one.
 CHAIN_PAGES = 16
 SECTOR = 512
+# zram's own logical block, by its ZRAM_LOGICAL_BLOCK_SIZE.
+BLOCK_BYTES = 4096
+# What zram says of itself to whoever makes requests; None is a page.
+_QUEUE = {
+    "logical_block_size": BLOCK_BYTES,
+    "physical_block_size": None,
+    "minimum_io_size": None,
+    "optimal_io_size": None,
+    "discard_granularity": None,
+    "discard_max_bytes": 0xFFFFFFFF * SECTOR,
+    "rotational": 0,
+    "add_random": 0,
+    "stable_writes": 1,
+}
 
 
 @workload(
@@ -46,6 +60,17 @@ def exercise(bench: Bench) -> None:
         device.initialise(slots * page - 1)
         zram.expect(bench, "disksize/rounded", str(slots * page), device.attribute("disksize"))
         zram.expect(bench, "initstate/sized", "1", device.attribute("initstate"))
+        zram.expect(bench, "size/sized", str(slots * page // SECTOR), device.attribute("size"))
+        for name, value in _QUEUE.items():
+            wanted = page if value is None else value
+            zram.expect(bench, f"queue/{name}", str(wanted), device.attribute(f"queue/{name}"))
+        whole = page == BLOCK_BYTES
+        zram.expect(
+            bench,
+            "queue/write_zeroes_max_bytes",
+            whole,
+            device.attribute("queue/write_zeroes_max_bytes") != "0",
+        )
         busy = "Device or resource busy"
         refused("size-twice", "disksize", str(page), busy)
         refused("algorithm-late", "comp_algorithm", "lzo", busy)
@@ -55,6 +80,14 @@ def exercise(bench: Bench) -> None:
         )  # fmt: skip
         zram.expect(bench, "refused/reset-while-open", 1, held.stderr.decode().count(busy))
         bench.count("refused", 1)
+        for number, why in (
+            ("4095", "No such device"),
+            ("-1", "Invalid argument"),
+            ("one", "Invalid argument"),
+        ):
+            said = zram.put(guest, f"{zram.CONTROL}/hot_remove", number)
+            zram.expect(bench, f"refused/hot_remove/{number}", why, said)
+            bench.count("refused", 1)
 
         run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
         before = _block_stat(device)
@@ -71,7 +104,8 @@ def exercise(bench: Bench) -> None:
 
         # A limit a little above what there is, and far more to write.
         limit = (stat.mem_used_total // page + slots // 8) * page
-        guest.write(f"{device.sysfs}/mem_limit", str(limit))
+        # It is rounded up to whole pages.
+        guest.write(f"{device.sysfs}/mem_limit", str(limit - page + 1))
         zram.expect(bench, "mem_limit/set", limit, device.mm_stat().mem_limit)
         failed = device.io_stat()[1]
         report = run(bench, "limited", f"zblk write --mix=random --to={slots // 2} --tolerate {state}")
@@ -98,6 +132,13 @@ def exercise(bench: Bench) -> None:
         zram.check_emptied(bench, "emptied", device)
         bench.checkpoint("emptied")
 
+        # Huge pages that there were are counted for ever, those that there are for as long as they are.
+        since = _huge_since(device)
+        for turn in (1, 2):
+            run(bench, f"huge-{turn}", f"zblk write --mix=random --to={slots // 4} {state}")
+            zram.expect(bench, f"huge_pages/{turn}", slots // 4, device.mm_stat().huge_pages)
+            zram.expect(bench, f"huge_pages_since/{turn}", since + turn * (slots // 4), _huge_since(device))
+
         # The peak is what it was until it is asked to forget.
         # The model has not: there is no checkpoint before the pool is a new one.
         run(bench, "peaked", f"zblk write --mix=random {state}")
@@ -111,8 +152,9 @@ def exercise(bench: Bench) -> None:
 
         # Whatever compresses it, the content is the same.
         for algorithm in device.attribute("comp_algorithm").replace("[", "").replace("]", "").split():
+            guest.write(f"{device.sysfs}/mem_limit", str(2 * slots * page))
             device.reset()
-            zram.expect(bench, f"initstate/{algorithm}", "0", device.attribute("initstate"))
+            zram.check_forgotten(bench, f"reset/{algorithm}", device)
             device.initialise(slots * page, algorithm)
             chosen = f"[{algorithm}]" in device.attribute("comp_algorithm")
             zram.expect(bench, f"comp_algorithm/{algorithm}", True, chosen)
@@ -123,7 +165,17 @@ def exercise(bench: Bench) -> None:
             bench.checkpoint(algorithm)
         with zram.added(guest) as second:
             zram.expect(bench, "hot_add/number", True, second.number != device.number)
+        gone = guest.execute(
+            f"ls -d {second.sysfs} {second.device} /sys/kernel/debug/zram/{second.name} 2>/dev/null",
+            deadline=bench.deadline, ok=None,
+        )  # fmt: skip
+        zram.expect(bench, "hot_remove/left", "", gone.text)
     zram.check_residue(bench, "removed", pages_before)
+
+
+def _huge_since(device: zram.ZramDevice) -> int:
+    """Pages that were stored as huge since the device got its size (since 5.17)."""
+    return int(device.attribute("mm_stat").split()[8])
 
 
 def _block_stat(device: zram.ZramDevice) -> list[int]:

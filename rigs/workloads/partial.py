@@ -39,7 +39,9 @@ def exercise(bench: Bench) -> None:
             # What a discard covers in part only cannot be freed, and stays.
             freed = device.io_stat()[3]
             report = run(bench, "holes", f"zblk discard --batch=5 --edge={BLOCK_BYTES} {state}")
-            zram.expect(bench, "accounting/holes/notify_free", freed + report.number("discards"), device.io_stat()[3])
+            zram.expect(
+                bench, "accounting/holes/notify_free", freed + report.number("discards"), device.io_stat()[3]
+            )
             report = run(bench, "inside", f"zblk discard --batch=2 --edge={3 * BLOCK_BYTES} {state}")
             zram.check_accounting(bench, "inside", device, report)
             run(bench, "holes-verified", f"zblk verify {state}")

@@ -62,6 +62,14 @@ def exercise(bench: Bench) -> None:
                 zram.expect(bench, f"accounting/{label}/block_state/{letter}", counted, seen)
 
         zram.expect(bench, "backing_dev/none", "none", device.attribute("backing_dev"))
+        zram.expect(
+            bench, "backing_dev/file", "Block device required", device.refuses("backing_dev", "/init")
+        )
+        zram.expect(
+            bench, "backing_dev/absent", "No such file or directory", device.refuses("backing_dev", "/a")
+        )
+        zram.expect(bench, "writeback/early", "Invalid argument", device.refuses("writeback", "huge"))
+        zram.fill_backing(bench, BACKING)
         guest.write(f"{device.sysfs}/backing_dev", BACKING)
         zram.expect(bench, "backing_dev/set", BACKING, device.attribute("backing_dev"))
         device.initialise(slots * page)
@@ -85,17 +93,39 @@ def exercise(bench: Bench) -> None:
             zram.expect(bench, f"writeback/huge-{turn}/bd_reads", read_before + huge, on_disk()[1])
             bench.checkpoint(f"huge-{turn}")
 
-            # Of all that is idle the first half is used again; what is same-filled stays.
             zram.expect(bench, f"idle-{turn}/words", "Invalid argument", device.refuses("idle", "some"))
             zram.expect(bench, f"idle-{turn}/age", "", device.refuses("idle", LONG_AGO_S))
             old = [slot for slot, flags in device.block_state().items() if "i" in flags and "w" not in flags]
             zram.expect(bench, f"idle-{turn}/long-ago", [], old)
+
+            # Both at once: what is huge and idle, neither what is only one of both.
+            report = run(
+                bench, f"huger-{turn}", f"zblk write --mix=random --to={slots // 4} --step=2 {state}"
+            )
+            guest.write(f"{device.sysfs}/idle", "0")
+            zram.expect(bench, f"idle-{turn}/now", [], _without("i", device))
+            run(bench, f"huge-used-{turn}", f"zblk verify --to={slots // 8} --step=2 {state}")
+            both = [slot for slot, flags in device.block_state().items() if {"h", "i"} <= set(flags)]
+            write_back(f"huge-idle-{turn}", "huge_idle", len(both))
+            left = [slot for slot, flags in device.block_state().items() if slot in both and "w" not in flags]
+            zram.expect(bench, f"writeback/huge-idle-{turn}/left", [], left)
+            write_back(f"huge-rest-{turn}", "huge", slots // 8 // 2)
+            zram.expect(
+                bench, f"writeback/nonsense-{turn}", "Invalid argument", device.refuses("writeback", "all")
+            )
+
+            # Of all that is idle the first half is used again; what is same-filled stays.
             guest.write(f"{device.sysfs}/idle", "all")
             idle = device.block_state()
-            # Newer kernels leave out what is same-filled, too.
-            untouched = sum(not set("isw") & set(flags) for flags in idle.values())
-            zram.expect(bench, f"idle-{turn}/left-out", 0, untouched)
+            zram.expect(bench, f"idle-{turn}/left-out", [], _without("i", device))
+            began_s = float(guest.read("/proc/uptime").split()[0])
             run(bench, f"half-{turn}", f"zblk verify --to={slots // 2} {state}")
+            late = [
+                slot
+                for slot, used_s in device.accessed().items()
+                if (used_s >= began_s) != (slot < slots // 2)
+            ]
+            zram.expect(bench, f"accessed-{turn}", [], late)
             still = [
                 slot for slot, flags in device.block_state().items() if "i" in flags and "w" not in flags
             ]
@@ -144,3 +174,12 @@ def exercise(bench: Bench) -> None:
         write_back("again", "huge", slots // 4)
         run(bench, "again-verified", f"zblk verify {state}")
     zram.check_residue(bench, "removed", pages_before)
+
+
+def _without(flag: str, device: zram.ZramDevice) -> list[int]:
+    """The slots whose pages are in the pool and have no such flag.
+
+    Newer kernels leave out what is same-filled, too.
+    """
+    stored = device.block_state().items()
+    return [slot for slot, flags in stored if not {"s", "w", flag} & set(flags)]

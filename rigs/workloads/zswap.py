@@ -28,6 +28,7 @@ def exercise(bench: Bench) -> None:
         f"[ ! -e {PARAMETERS}/zpool ] || echo zsmalloc >{PARAMETERS}/zpool", deadline=bench.deadline
     )
     guest.write(f"{PARAMETERS}/enabled", "1")
+    zram.fill_backing(bench, SWAP)
     guest.execute(f"mkswap {SWAP} && swapon {SWAP}", deadline=bench.deadline)
     bench.checkpoint("on")
     before = memory.counters(guest, *OUT)

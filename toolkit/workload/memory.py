@@ -9,9 +9,14 @@ from toolkit.rig.guest import Guest
 COMPACT = "/proc/sys/vm/compact_memory"
 
 
+def refresh(guest: Guest) -> None:
+    """Fold in what each processor has counted for itself."""
+    guest.write("/proc/sys/vm/stat_refresh", "1")
+
+
 def counters(guest: Guest, *names: str) -> dict[str, int]:
     """Those lines of /proc/vmstat, with what each CPU has counted for itself folded in."""
-    guest.write("/proc/sys/vm/stat_refresh", "1")
+    refresh(guest)
     lines = guest.read("/proc/vmstat").decode().splitlines()
     found = {name: int(value) for name, _, value in (line.partition(" ") for line in lines) if name in names}
     for name in names:

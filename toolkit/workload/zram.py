@@ -16,6 +16,8 @@ from toolkit.workload.programs import Report, page_bytes
 CONTROL = "/sys/class/zram-control"
 
 _ATTRIBUTE_S = 60.0
+# Of a list that is not what it should be.
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -112,17 +114,28 @@ class ZramDevice:
 
     def refuses(self, name: str, value: str) -> str:
         """Why an attribute cannot be set to a value, in the C library's words; nothing if it can."""
-        output = self.guest.execute(
-            f"put {self.sysfs}/{name}", deadline=Deadline.after(_ATTRIBUTE_S), stdin=value.encode(), ok=None
-        )
-        said = output.stderr.decode("utf-8", "replace").strip()
-        return said.rpartition(": ")[2] if output.status else ""
+        return put(self.guest, f"{self.sysfs}/{name}", value)
+
+    def accessed(self) -> dict[int, float]:
+        """When each slot that stores something was last used, in seconds since boot."""
+        return {int(slot): float(time) for slot, time, *_ in self._block_state()}
 
     def block_state(self) -> dict[int, str]:
         """The letters that debugfs shows for each slot that stores something: s, w, h, i."""
+        return {int(slot): flags.replace(".", "") for slot, _time, flags, *_ in self._block_state()}
+
+    def _block_state(self) -> list[list[str]]:
         lines = self.guest.read(f"/sys/kernel/debug/zram/{self.name}/block_state").decode().splitlines()
-        words = [line.split() for line in lines]
-        return {int(slot): flags.replace(".", "") for slot, _time, flags, *_ in words}
+        return [line.split() for line in lines]
+
+
+def put(guest: Guest, path: str, value: str) -> str:
+    """Why a file of sysfs refuses a value, in the C library's words; nothing if it takes it."""
+    output = guest.execute(
+        f"put {path}", deadline=Deadline.after(_ATTRIBUTE_S), stdin=value.encode(), ok=None
+    )
+    said = output.stderr.decode("utf-8", "replace").strip()
+    return said.rpartition(": ")[2] if output.status else ""
 
 
 @contextlib.contextmanager
@@ -216,6 +229,25 @@ def check_residue(bench: Bench, label: str, before: int) -> None:
     _exact(bench, f"residue/{label}", before, nr_zspages(bench.guest), "a destroyed pool keeps no page")
 
 
+def check_forgotten(bench: Bench, label: str, device: ZramDevice) -> None:
+    """A device that was reset is as a new one is."""
+    for name, wanted in (("initstate", "0"), ("disksize", "0"), ("size", "0")):
+        expect(bench, f"{label}/{name}", wanted, device.attribute(name))
+    for name in ("mm_stat", "io_stat", "stat"):
+        left = [word for word in device.attribute(name).split() if word != "0"]
+        expect(bench, f"{label}/{name}", [], left)
+
+
+def fill_backing(bench: Bench, path: str) -> None:
+    """Write all of a RAM disk, whose memory is never given back, so that it is known how much that is."""
+    guest = bench.guest
+    guest.execute(
+        f"dd if=/dev/zero of={path} bs=1M oflag=direct 2>/dev/null || true", deadline=bench.deadline
+    )
+    sectors = int(guest.read(f"/sys/block/{path.rpartition('/')[2]}/size"))
+    bench.count("pages_kept", sectors * 512 // page_bytes(guest))
+
+
 def slots_for(guest: Guest, disksize_bytes: int, *, at_least: int = 512) -> int:
     """How many slots, one a page, make a disk of that size; `at_least` where pages are large."""
     return max(at_least, disksize_bytes // page_bytes(guest))
@@ -224,7 +256,14 @@ def slots_for(guest: Guest, disksize_bytes: int, *, at_least: int = 512) -> int:
 def expect(bench: Bench, name: str, wanted: object, seen: object) -> None:
     """Check that something is exactly as it must be, where nothing but this workload acts."""
     because = "nothing else touches the device"
-    bench.check(name, wanted == seen, expected=wanted, seen=seen, because=because)
+    bench.check(name, wanted == seen, expected=_short(wanted), seen=_short(seen), because=because)
+
+
+def _short(value: object) -> object:
+    """A value as it is to be read: of a long list, its beginning."""
+    if isinstance(value, list) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]} and {len(value) - _SHOWN} more"
+    return value
 
 
 def _exact(bench: Bench, name: str, expected: int, seen: int, because: str = "") -> None:

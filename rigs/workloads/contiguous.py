@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Contiguous memory is allocated where zspages are: all of them have to go, at rest and under load."""
+
+from toolkit.workload import Bench, workload, zram
+from toolkit.workload.programs import page_bytes, run, run_together
+
+DISK_BYTES = 24 << 20
+SECONDS = 5
+
+# Takes all of the area piece by piece, {rounds} times and {seconds} long at least, and gives it back
+# each time.  A page that somebody holds for a moment stops a piece, so one that is refused is
+# tried again.  Prints how many pages were taken, in all and at the most.
+_TAKE = """
+cd /sys/kernel/debug/cma/*/
+taken=0 most=0 rounds=0 until=$(( $(cut -d. -f1 /proc/uptime) + {seconds} ))
+piece=$(( $(cat count) / {pieces} ))
+while [ $rounds -lt {rounds} ] || [ $(cut -d. -f1 /proc/uptime) -lt $until ]; do
+    now=0 tries={tries}
+    while [ $tries -gt 0 ] && [ $((now + piece)) -le $(cat count) ]; do
+        if echo $piece 2>/dev/null >alloc; then
+            now=$((now + piece)) tries={tries}
+        else
+            tries=$((tries - 1)); sleep 0.1
+        fi
+    done
+    [ $now = 0 ] || echo $now >free || exit 1
+    taken=$((taken + now)) rounds=$((rounds + 1))
+    [ $now -le $most ] || most=$now
+done
+echo '{{"cycles": '$rounds', "taken": '$taken', "most": '$most', "left": '$(cat used)'}}'
+"""
+PIECES = 48
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=300,
+    single_threaded=False,
+    needs=["ZRAM", "CMA_DEBUGFS", "DMA_CMA"],
+    machine="contiguous",
+    floors={"cycles": 4, "zs_page_migrate": 500, "bytes_verified": 2 * DISK_BYTES},
+)
+def exercise(bench: Bench) -> None:
+    """Allocate contiguous memory where a zram disk's zspages are, at rest and under load."""
+    guest = bench.guest
+    pages_before = zram.nr_zspages(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+    empty = run(bench, "empty", _take(0, tries=10))
+    with zram.disk(guest, slots * page_bytes(guest)) as device:
+        state = f"--device={device.device} --state=/tmp/contiguous.state"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        run(bench, "filled", f"zblk write --mix=mixed --batch=16 {state}")
+        bench.checkpoint("filled")
+        for turn in ("first", "second"):
+            report = run(bench, turn, _take(0, tries=10))
+            bench.check(
+                f"contiguous/{turn}",
+                report.number("most") >= empty.number("most") and report.number("left") == 0,
+                expected=f"{empty.number('most')} pages, all given back",
+                seen=f"{report.number('most')}, {report.number('left')} left",
+                because="what could be taken while it was empty can be again: all in it can be moved",
+            )
+            report = run(bench, f"{turn}-verified", f"zblk verify {state}")
+            zram.check_accounting(bench, turn, device, report)
+            bench.checkpoint(turn)
+        run_together(
+            bench,
+            {
+                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "busy": _take(SECONDS, tries=1),
+                "compacting": f"poke --seconds={SECONDS} --every-ms=300 {device.sysfs}/compact",
+            },
+        )
+        report = run(bench, "churn-verified", f"zblk verify {state}")
+        zram.check_accounting(bench, "churned", device, report)
+        zram.check_io_errors(bench, "all", device)
+        bench.checkpoint("churned")
+    zram.check_residue(bench, "removed", pages_before)
+
+
+def _take(seconds: int, *, tries: int) -> str:
+    return _TAKE.format(seconds=seconds, rounds=1, pieces=PIECES, tries=tries)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Huge pages are wanted where memory is fragmented: whoever wants them has to compact, zspages in the way."""
+
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import page_bytes, run, run_together
+
+DISK_BYTES = 20 << 20
+SECONDS = 6
+# What is neither fragmented nor asked for.
+LEFT_MIB = 18
+THP = "/sys/kernel/mm/transparent_hugepage"
+THP_MIB = 4
+# Larger than a page on every architecture, whatever the size of its pages.
+HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+HUGE_MIB = 2
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=300,
+    single_threaded=False,
+    needs=["ZRAM", "COMPACTION", "HUGETLBFS", "TRANSPARENT_HUGEPAGE"],
+    machine="small",
+    floors={
+        "cycles": 2,
+        "compact_stall": 2,
+        "htlb_buddy_alloc_success": 5,
+        "bytes_verified": DISK_BYTES,
+        "zs_page_migrate": 20,
+    },
+)
+def exercise(bench: Bench) -> None:
+    """Want huge pages of fragmented memory while a zram disk in it is churned."""
+    guest = bench.guest
+    pages_before = zram.nr_zspages(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+    with zram.disk(guest, slots * page_bytes(guest)) as device:
+        state = f"--device={device.device} --state=/tmp/huge.state"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        run(bench, "filled", f"zblk write --mix=mixed --batch=16 {state}")
+        # Off by default in a machine of this size.
+        for name in ("enabled", "defrag"):
+            guest.write(f"{THP}/{name}", "madvise")
+        # Half of that is free in the end, a page at a time, and half of this wanted at once.
+        fragment_mib = memory.available_mib(guest) - LEFT_MIB
+        wanted = (LEFT_MIB + fragment_mib // 4) // HUGE_MIB
+        names = ("compact_stall", "htlb_buddy_alloc_success", "thp_fault_alloc")
+        before = memory.counters(guest, *names)
+        run_together(
+            bench,
+            {
+                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=500 --cycles=2 "
+                f"--huge-mib={THP_MIB} --reserve={wanted} --reserve-file={HUGE}",
+            },
+        )
+        for name, seen in memory.counters(guest, *names).items():
+            bench.count(name, seen - before[name])
+        report = run(bench, "verified", f"zblk verify {state}")
+        zram.check_accounting(bench, "churned", device, report)
+        zram.check_io_errors(bench, "all", device)
+        bench.checkpoint("churned")
+    zram.check_residue(bench, "removed", pages_before)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Zspages are moved from one zone to another, and counted where they are."""
+
+from toolkit.collect import zoneinfo
+from toolkit.rig.guest import Guest
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import page_bytes, run
+
+# More than the zone for movable pages has.
+DISK_BYTES = 72 << 20
+OFFLINED = 120
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=240,
+    single_threaded=True,
+    needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    machine="zones",
+    floors={"offlined": OFFLINED, "crossed": 15, "bytes_verified": DISK_BYTES // 2},
+)
+def exercise(bench: Bench) -> None:
+    """Move pages of a zram disk between zones, one by one."""
+    guest = bench.guest
+    memory.keep_quiet(guest)
+    pages_before = zram.nr_zspages(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+    with zram.disk(guest, slots * page_bytes(guest)) as device:
+        state = f"--device={device.device} --state=/tmp/zones.state --cpu=0"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        # What is written first lies in the movable zone, which is full of it: whatever has to go there
+        # goes to another.
+        run(bench, "filled", f"zblk write --mix=random --batch=16 {state}")
+        bench.checkpoint("filled")
+        run(bench, "thinned", f"zblk discard --batch=16 --from={slots // 2} {state}")
+        before = _zspages(guest)
+        run(bench, "offlined", f"offline --pages={OFFLINED} --tries={20 * OFFLINED} --seed={bench.seed}")
+        after = _zspages(guest)
+        grown = {zone: after[zone] - before[zone] for zone in after}
+        crossed = sum(pages for pages in grown.values() if pages > 0)
+        bench.count("crossed", crossed)
+        bench.check(
+            "zones/moved",
+            sum(grown.values()) == 0 and crossed <= OFFLINED,
+            expected=f"as many as before in all, {OFFLINED} elsewhere at the most",
+            seen=", ".join(f"{zone} {pages:+}" for zone, pages in grown.items()),
+            because="a page that moves is counted in the zone where it is",
+        )
+        report = run(bench, "verified", f"zblk verify {state}")
+        zram.check_accounting(bench, "offlined", device, report)
+        bench.checkpoint("offlined")
+        run(bench, "emptied", f"zblk discard --batch=16 {state}")
+        zram.check_emptied(bench, "emptied", device)
+        zram.expect(bench, "zones/emptied", {}, {zone: n for zone, n in _zspages(guest).items() if n})
+        zram.check_io_errors(bench, "all", device)
+        bench.checkpoint("emptied")
+    zram.check_residue(bench, "removed", pages_before)
+
+
+def _zspages(guest: Guest) -> dict[str, int]:
+    """Pages of zspages by zone."""
+    memory.refresh(guest)
+    return {zone.label: zone.nr_zspages for zone in zoneinfo.parse(guest.read(zoneinfo.PATH).decode())}
