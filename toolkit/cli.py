@@ -534,7 +534,9 @@ def test(arguments: tuple[str, ...]) -> int:
     import pytest
 
     # Of pytest's own statuses: 2 is an interrupt, 3 trouble of its own, 4 usage, 5 that no test was found.
-    return {0: 0, 1: 1, 2: INTERRUPTED, 4: 2}.get(pytest.main([*arguments, "--strict-markers"]), 125)
+    return {0: 0, 1: 1, 2: INTERRUPTED, 4: 2}.get(
+        pytest.main(["-p", "toolkit.pytest_plugin", *arguments]), 125
+    )
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 
 ::
 
+    # pageless test FILE, or in a conftest.py: pytest_plugins = ["toolkit.pytest_plugin"]
     @pytest.mark.guest(machine="small", floors={"zs_page_migrate": 20})
     def test_moved_objects_stay_whole(guest, zram, zsmalloc):
         disk = zram.disk(8 << 20)
@@ -239,6 +240,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         made = arguments.get("zram")
         with made.devices if isinstance(made, Zram) else contextlib.nullcontext():
             pyfuncitem.obj(**arguments)
+            if looked_at:
+                bench.checkpoint("end-of-test")
 
     workload = dataclasses.replace(started.workload, exercise=exercise)
     verdict = _try(started, workload, pyfuncitem.config.getoption("--seed"))
@@ -379,7 +382,7 @@ class Ktap:
         self.lines.append(f"{'not ok' if report.failed else 'ok'} {self.number} {name}{skipped}")
 
     def pytest_sessionfinish(self) -> None:
-        lines = ["KTAP version 1", *self.lines, f"1..{self.number}"]
+        lines = ["KTAP version 1", f"1..{self.number}", *self.lines]
         self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 

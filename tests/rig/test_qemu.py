@@ -55,6 +55,19 @@ def test_a_template_writes_its_memory_to_the_file_and_a_clone_does_not() -> None
     assert backend(shared=False).endswith("mem-path=/dev/shm/memory,share=off")
 
 
+def test_each_node_has_its_own_memory_and_file() -> None:
+    argv = qemu.argv(
+        setup("nodes"), console="null", control="null", memory=Memory(Path("/dev/shm/memory"), shared=True)
+    )
+    given = [argv[at + 1] for at, word in enumerate(argv) if word in ("-object", "-numa")]
+    assert [option.rpartition("mem-path=")[2] for option in given[:2]] == [
+        "/dev/shm/memory,share=on",
+        "/dev/shm/memory.1,share=on",
+    ]
+    assert [option.rpartition("memdev=")[2] for option in given[2:4]] == ["ram", "ram1"]
+    assert "memory-backend" not in argv[argv.index("-machine") + 1]
+
+
 def test_a_clone_differs_from_its_template_only_in_memory_and_in_waiting_for_state() -> None:
     template = qemu.argv(setup(), console="null", control="null", memory=Memory(Path("/m"), shared=True))
     clone = qemu.argv(

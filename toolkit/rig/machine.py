@@ -18,7 +18,9 @@ class Machine:
     # One line for the reader.
     title: str
     cpus: int = 2
+    # In all nodes together, which have as much each, and as many processors.
     memory_mib: int = 512
+    nodes: int = 1
     # Appended to the kernel's command line on every architecture.
     append: str = ""
     # How long a boot may take on an idle host, until ssh answers.

@@ -38,7 +38,10 @@ _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=d
 
 @dataclass(frozen=True)
 class Memory:
-    """A guest's memory in a file: `shared` writes to the file, else it is a private copy of it."""
+    """A guest's memory in a file: `shared` writes to the file, else it is a private copy of it.
+
+    Of further nodes it is in files beside that, PATH.1 and so on.
+    """
 
     path: Path
     shared: bool
@@ -148,12 +151,6 @@ def argv(
     `incoming` the guest waits for its state.
     """
     arch, machine = setup.arch, setup.machine
-    size = f"{machine.memory_mib}M"
-    if memory is None:
-        ram = f"memory-backend-ram,id=ram,size={size}"
-    else:
-        share = "on" if memory.shared else "off"
-        ram = f"memory-backend-file,id=ram,size={size},mem-path={_escaped(memory.path)},share={share}"
     return [
         arch.qemu,
         "-no-user-config",
@@ -161,12 +158,12 @@ def argv(
         "-display", "none",
         "-no-reboot",
         "-sandbox", _SANDBOX,
-        "-machine", f"{arch.qemu_machine},memory-backend=ram",
+        "-machine", _machine(arch, machine),
         "-accel", setup.accelerator.option if tape is None else "tcg,thread=single",
         "-cpu", arch.tcg_cpu if setup.accelerator.emulated else "host",
         "-smp", f"cpus={machine.cpus}",
-        "-m", size,
-        "-object", ram,
+        "-m", f"{machine.memory_mib}M",
+        *_memory(machine, memory),
         "-kernel", str(setup.kernel),
         "-initrd", str(setup.initramfs),
         "-append", setup.command_line,
@@ -180,6 +177,36 @@ def argv(
         *(_inspectable(inspector) if setup.inspectable else []),
         *(["-incoming", "defer"] if incoming else []),
     ]  # fmt: skip
+
+
+def _machine(arch: Arch, machine: Machine) -> str:
+    """The board; of several nodes the first is low memory, as far as that can be said."""
+    if machine.nodes == 1:
+        return f"{arch.qemu_machine},memory-backend=ram"
+    low = arch.low_memory.format(mib=machine.memory_mib // machine.nodes)
+    return ",".join(filter(None, (arch.qemu_machine, low)))
+
+
+def _memory(machine: Machine, memory: Memory | None) -> list[str]:
+    """What memory is made of, by node."""
+    options: list[str] = []
+    for node in range(machine.nodes):
+        name = "ram" if node == 0 else f"ram{node}"
+        size = f"{machine.memory_mib // machine.nodes}M"
+        if memory is None:
+            ram = f"memory-backend-ram,id={name},size={size}"
+        else:
+            path = memory.path if node == 0 else memory.path.with_name(f"{memory.path.name}.{node}")
+            share = "on" if memory.shared else "off"
+            ram = f"memory-backend-file,id={name},size={size},mem-path={_escaped(path)},share={share}"
+        options += ["-object", ram]
+    if machine.nodes > 1:
+        each = machine.cpus // machine.nodes
+        for node in range(machine.nodes):
+            name = "ram" if node == 0 else f"ram{node}"
+            cpus = f"cpus={node * each}-{(node + 1) * each - 1}"
+            options += ["-numa", f"node,nodeid={node},{cpus},memdev={name}"]
+    return options
 
 
 def _inspectable(inspector: str) -> list[str]:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Zspages are moved from one node, or what is one zone of it at least, to another."""
+
+from toolkit.collect import zoneinfo
+from toolkit.rig.guest import Guest
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import page_bytes, run
+
+# More than a node has; what each processor keeps for itself of its pages is used up first.
+DISK_BYTES = 100 << 20
+OFFLINED = 300
+# The processor of the second node.
+FAR = 1
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=240,
+    single_threaded=True,
+    needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR", "NUMA"],
+    machine="nodes",
+    floors={"offlined": OFFLINED, "crossed": 40, "bytes_verified": DISK_BYTES},
+)
+def exercise(bench: Bench) -> None:
+    """Move pages of a zram disk to another node or zone, one by one, for theirs is full."""
+    guest = bench.guest
+    memory.keep_quiet(guest)
+    pages_before = zram.nr_zspages(guest)
+    slots = zram.slots_for(guest, DISK_BYTES)
+    with zram.disk(guest, slots * page_bytes(guest)) as device:
+        state = f"--device={device.device} --state=/tmp/nodes.state --cpu={FAR}"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        run(bench, "filled", f"zblk write --mix=random --batch=16 {state}")
+        bench.checkpoint("filled")
+        before = _zspages(guest)
+        theirs = max(before, key=before.__getitem__)
+        run(bench, "offlined", f"offline --pages={OFFLINED} --tries={20 * OFFLINED} --seed={bench.seed}")
+        after = _zspages(guest)
+        crossed = before[theirs] - after[theirs]
+        bench.count("crossed", crossed)
+        bench.check(
+            "nodes/moved",
+            sum(after.values()) == sum(before.values()) and crossed <= OFFLINED,
+            expected=f"{sum(before.values())} in all, at most {OFFLINED} fewer in {theirs}",
+            seen=f"{sum(after.values())}, {crossed} fewer",
+            because="a page that moves is counted where it is",
+        )
+        report = run(bench, "verified", f"zblk verify --batch=16 {state}")
+        zram.check_accounting(bench, "offlined", device, report)
+        bench.checkpoint("offlined")
+        # They are freed from the other side, too.
+        near = state.replace(f"--cpu={FAR}", f"--cpu={1 - FAR}")
+        run(bench, "emptied", f"zblk discard --batch=16 {near}")
+        zram.check_emptied(bench, "emptied", device)
+        zram.expect(bench, "nodes/emptied", 0, sum(_zspages(guest).values()))
+        zram.check_io_errors(bench, "all", device)
+        bench.checkpoint("emptied")
+    zram.check_residue(bench, "removed", pages_before)
+
+
+def _zones(guest: Guest) -> tuple[zoneinfo.Zone, ...]:
+    memory.refresh(guest)
+    return zoneinfo.parse(guest.read(zoneinfo.PATH).decode())
+
+
+def _zspages(guest: Guest) -> dict[str, int]:
+    """Pages of zspages by zone."""
+    return {zone.label: zone.nr_zspages for zone in _zones(guest)}
