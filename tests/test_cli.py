@@ -42,6 +42,7 @@ VERBS = [
     "sequences",
     "series",
     "sim",
+    "test",
     "watch",
 ]
 

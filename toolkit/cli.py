@@ -458,6 +458,7 @@ def boot(
     metavar="N",
     help="Record up to N schedules, by seed; keep the first that fails.",
 )
+@click.option("--minutes", type=click.FloatRange(min=0.5), help="How long a soak goes on.  [default: 30]")
 @json_option
 def run(
     kernels: tuple[str, ...],
@@ -471,6 +472,7 @@ def run(
     template: bool,
     record: bool,
     explore: int,
+    minutes: float | None,
     as_json: bool,
 ) -> int:
     """Build, boot, exercise and judge every cell of the product: the main job.
@@ -481,6 +483,9 @@ def run(
     """
     from toolkit import pipeline
 
+    if minutes is not None:
+        # Read where the workload is declared, by whatever process runs it.
+        os.environ["PAGELESS_SOAK_MINUTES"] = str(minutes)
     cells = pipeline.plan(
         kernels=kernels,
         series=series_names,
