@@ -8,7 +8,7 @@ from toolkit.workload.programs import page_bytes, run
 
 # More than the zone for movable pages has.
 DISK_BYTES = 72 << 20
-OFFLINED = 120
+OFFLINED = 300
 
 
 @workload(
