@@ -7,14 +7,14 @@ from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import page_bytes, run
 
 # More than a node has; what each processor keeps for itself of its pages is used up first.
-DISK_BYTES = 100 << 20
+DISK_BYTES = 80 << 20
 OFFLINED = 300
 # The processor of the second node.
 FAR = 1
 
 
 @workload(
-    suites=["quick", "full"],
+    suites=["full"],
     deadline_s=240,
     single_threaded=True,
     needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR", "NUMA"],
