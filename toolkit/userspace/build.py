@@ -213,7 +213,7 @@ def _flags(files: dict[str, str], page_size: int, chain_size: int, *, sanitize: 
         "SHIM_OWNERS_LOCK": "movable_trylock(" in files["core.h"],
         "SHIM_DESCRIBED_PAGES": "migrate_movable_desc(" in files["core.h"],
         "SHIM_MIGRATES_MOVABLE_PAGES": "migrate_movable_page(" in files["core.h"],
-        "SHIM_ALLOCATES_FOLIOS": "migrate_movable_page(new_folio_t" in files["core.h"],
+        "SHIM_ALLOCATES_FOLIOS": "_page(new_folio_t" in files["core.h"],
         "SHIM_FLAGS_HAVE_A_TYPE": "memdesc_flags_t flags;" in files["linux/mm_types.h"],
         "SHIM_COUNTS_UNLESS_ZERO": "page_ref_add_unless_zero(" in files["linux/page_ref.h"],
         "SHIM_READS_LISTS": "zs_obj_read_sg_begin" in interface,

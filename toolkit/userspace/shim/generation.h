@@ -69,7 +69,11 @@ static void release_head(struct page *head)
 #define CORE_IS_ISOLATED(page) PageIsolated(compound_head(page))
 #define CORE_TRYGET(page) get_page_unless_zero(compound_head(page))
 /* The core puts what it isolates on the list. */
+#ifdef SHIM_ISOLATE_RETURNS_BOOL
+#define CORE_ISOLATE(page, list) isolate_movable_page(page, 0, list)
+#else
 #define CORE_ISOLATE(page, list) (isolate_movable_page(page, 0, list) == 0)
+#endif
 #else
 static void release_head(struct page *head)
 {
@@ -107,12 +111,27 @@ static bool CORE_ISOLATE(struct page *page, struct list_head *list)
 #endif
 
 #ifdef SHIM_DESCRIBED_PAGES
+#ifdef SHIM_ALLOCATES_FOLIOS
+static struct folio *core_target(struct folio *folio, unsigned long unused)
+{
+	(void)folio;
+	(void)unused;
+	return (struct folio *)take_page();
+}
+
+#define CORE_MIGRATE(desc, mode, left, gone) \
+	migrate_movable_desc(core_target, NULL, 0, desc, mode, 0, left, gone)
+#else
 static struct page *core_target(struct page *page, unsigned long unused)
 {
 	(void)page;
 	(void)unused;
 	return take_page();
 }
+
+#define CORE_MIGRATE(desc, mode, left, gone) \
+	migrate_movable_desc(core_target, NULL, 0, desc, 0, mode, 0, left, gone)
+#endif
 
 /* 0, or 1 if the page was freed meanwhile, or an errno; what was not moved stays on its list. */
 static int core_migrate(struct page *page, enum migrate_mode mode, struct list_head *list)
@@ -123,7 +142,7 @@ static int core_migrate(struct page *page, enum migrate_mode mode, struct list_h
 	LIST_HEAD(left);
 
 	(void)page;
-	error = migrate_movable_desc(core_target, NULL, 0, desc, 0, mode, 0, &left, &gone);
+	error = CORE_MIGRATE(desc, mode, &left, &gone);
 	CHECK(gone == !error, "more or less than the one isolated page was moved");
 	list_splice(&left, list);
 	return error ? error : freed;
