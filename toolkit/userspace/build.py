@@ -203,21 +203,23 @@ def cut_function(text: str, name: str) -> str | None:
 def _flags(files: dict[str, str], page_size: int, chain_size: int, *, sanitize: bool) -> list[str]:
     """What the tree is like, told to the shims, and how strict the compiler is."""
     source, interface, lists = files["mm/zsmalloc.c"], files["linux/zsmalloc.h"], files["linux/list.h"]
+    moving = files["linux/migrate.h"]
     features = {
         "SHIM_MALLOC_TAKES_NODE": re.search(r"zs_malloc\([^)]*\bnid\)", interface) is not None,
         "SHIM_READS_OBJECTS": "zs_obj_read_begin" in interface,
         "SHIM_ALLOCATED_SHRINKER": "shrinker_alloc(" in source,
         "SHIM_ZPDESC": "mm/zpdesc.h" in files,
         "SHIM_LIST_REPORTS": "__list_add_valid_or_report" in lists,
-        "SHIM_ISOLATE_RETURNS_BOOL": "bool isolate_movable_page(" in files["linux/migrate.h"],
+        "SHIM_ISOLATE_RETURNS_BOOL": "bool isolate_movable_page(" in moving,
         "SHIM_OWNERS_LOCK": "movable_trylock(" in files["core.h"],
-        "SHIM_DESCRIBED_PAGES": "migrate_movable_desc(" in files["core.h"],
+        "SHIM_ISOLATES_TO_LIST": re.search(r"isolate_movable_page\([^)]*list", moving) is not None,
+        "SHIM_DESCRIBED_PAGES": "struct movable_desc" in source,
         "SHIM_MIGRATES_MOVABLE_PAGES": "migrate_movable_page(" in files["core.h"],
         "SHIM_ALLOCATES_FOLIOS": "_page(new_folio_t" in files["core.h"],
         "SHIM_FLAGS_HAVE_A_TYPE": "memdesc_flags_t flags;" in files["linux/mm_types.h"],
         "SHIM_COUNTS_UNLESS_ZERO": "page_ref_add_unless_zero(" in files["linux/page_ref.h"],
         "SHIM_READS_LISTS": "zs_obj_read_sg_begin" in interface,
-        "SHIM_MOVABLE_BY_TYPE": "int set_movable_ops(" in files["linux/migrate.h"],
+        "SHIM_MOVABLE_BY_TYPE": "int set_movable_ops(" in moving,
         "SHIM_DUMPS_CONST_PAGES": "dump_page(const struct page" in files["linux/mmdebug.h"],
         "SHIM_STICKY_PAGE_TYPE": "page_has_type" in files["linux/page-flags.h"],
     }

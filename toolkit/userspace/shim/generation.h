@@ -55,6 +55,12 @@
 #define ACCESS_READ_AGAIN(pool, handle, to, size) ACCESS_READ(pool, handle, to, size)
 #endif
 
+#ifdef SHIM_ISOLATE_RETURNS_BOOL
+#define ISOLATED(...) isolate_movable_page(__VA_ARGS__)
+#else
+#define ISOLATED(...) (isolate_movable_page(__VA_ARGS__) == 0)
+#endif
+
 #ifdef SHIM_DESCRIBED_PAGES
 static void release_head(struct page *head)
 {
@@ -68,12 +74,6 @@ static void release_head(struct page *head)
 #define CORE_IS_MOVABLE(page) page_is_described(page)
 #define CORE_IS_ISOLATED(page) PageIsolated(compound_head(page))
 #define CORE_TRYGET(page) get_page_unless_zero(compound_head(page))
-/* The core puts what it isolates on the list. */
-#ifdef SHIM_ISOLATE_RETURNS_BOOL
-#define CORE_ISOLATE(page, list) isolate_movable_page(page, 0, list)
-#else
-#define CORE_ISOLATE(page, list) (isolate_movable_page(page, 0, list) == 0)
-#endif
 #else
 static void release_head(struct page *head)
 {
@@ -83,19 +83,23 @@ static void release_head(struct page *head)
 #ifdef SHIM_MOVABLE_BY_TYPE
 #define CORE_IS_MOVABLE(page) page_has_movable_ops(page)
 #define CORE_IS_ISOLATED(page) PageMovableOpsIsolated(page)
-#define ISOLATED(page) isolate_movable_ops_page(page, 0)
 #else
 #define CORE_IS_MOVABLE(page) __PageMovable(page)
 #define CORE_IS_ISOLATED(page) PageIsolated(page)
-#ifdef SHIM_ISOLATE_RETURNS_BOOL
-#define ISOLATED(page) isolate_movable_page(page, 0)
+#endif
+#endif
+
+#ifdef SHIM_ISOLATES_TO_LIST
+/* The core puts what it isolates on the list. */
+#define CORE_ISOLATE(page, list) ISOLATED(page, 0, list)
 #else
-#define ISOLATED(page) (isolate_movable_page(page, 0) == 0)
-#endif
-#endif
 static bool CORE_ISOLATE(struct page *page, struct list_head *list)
 {
-	if (!ISOLATED(page))
+#ifdef SHIM_MOVABLE_BY_TYPE
+	if (!isolate_movable_ops_page(page, 0))
+#else
+	if (!ISOLATED(page, 0))
+#endif
 		return false;
 	list_add(&page->lru, list);
 	return true;
