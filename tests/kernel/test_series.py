@@ -138,6 +138,63 @@ def test_a_series_without_a_port_says_which_it_has(tree: Tree, declared: Path) -
     assert "it is ported to 6.1;" in caught.value.hint
 
 
+@pytest.fixture
+def census(declared: Path) -> Path:
+    """A second series, with a patch for what the first one made, of no variant."""
+    port = declared / "census" / "6.1"
+    port.mkdir(parents=True)
+    (declared / "census/series.toml").write_text(
+        'title = "Census"\nconfig = ["CONFIG_Y=y"]\n[kernels."6.1"]\nbase = "6.1.190"\n'
+        '[kernels."6.12"]\nbase = "6.12.1"\n',
+        encoding="utf-8",
+    )
+    diff = DIFF.replace("+line two", "+line 22").replace("-line 2", "-line two")
+    diff = diff.replace(" line 3", " line three")
+    (port / "0001-count.patch").write_text(_mail("[PATCH] mm: count", diff), encoding="utf-8")
+    return declared
+
+
+def test_a_series_can_be_put_on_top_of_another(tree: Tree, census: Path) -> None:
+    both = series.load("owner+census")
+    assert (both.name, both.title, both.variant) == ("owner+census", "Owner, then Census", "owner")
+    assert both.config == ("CONFIG_X=y", "CONFIG_Y=y")
+    assert sorted(both.kernels) == ["6.1"]
+    assert [patch.subject for patch in both.patches("6.1")] == ["mm: two", "mm: three", "mm: count"]
+    after = _apply(tree, both)
+    assert (_file(after, "mm/zsmalloc.c") or "").startswith("line 1\nline 22\nline three\n")
+    assert series.drift(after, both) == "owner+census was made for 6.1.190"
+    with pytest.raises(SeriesError, match=r"the series owner has no port to 6\.12"):
+        both.patches("6.12")
+
+
+def test_first_patches_are_those_of_the_whole_stack_or_of_a_part(tree: Tree, census: Path) -> None:
+    assert _apply(tree, series.load("owner+census@2")).tree_id == _apply(tree, series.load("owner")).tree_id
+    whole = _apply(tree, series.load("owner+census")).tree_id
+    assert _apply(tree, series.load("owner@2+census")).tree_id == whole
+    assert series.load("owner@1+census").variant == ""
+
+
+def test_a_series_can_say_what_it_goes_on_top_of(tree: Tree, census: Path) -> None:
+    stacked = _apply(tree, series.load("owner+census"))
+    toml = census / "census/series.toml"
+    toml.write_text(f'on = "owner"\n{toml.read_text(encoding="utf-8")}', encoding="utf-8")
+    found = series.load("census")
+    assert (found.name, found.title, found.variant) == ("census", "Census", "owner")
+    assert sorted(found.kernels) == ["6.1"]
+    assert _apply(tree, found).tree_id == stacked.tree_id
+
+
+def test_what_cannot_be_stacked_is_refused(tree: Tree, census: Path) -> None:
+    with pytest.raises(UnknownNameError, match="ownr"):
+        series.load("ownr+census")
+    with pytest.raises(ApplyError, match=r"0001-count\.patch"):
+        _apply(tree, series.load("none+census"))
+    toml = census / "census/series.toml"
+    toml.write_text(f'variant = "compound"\n{toml.read_text(encoding="utf-8")}', encoding="utf-8")
+    with pytest.raises(SeriesError, match=r"owner\+census is of the variants compound and owner at once"):
+        series.load("owner+census")
+
+
 def test_names_are_those_with_a_series_toml_and_the_baseline(declared: Path) -> None:
     (declared / "faults/6.1").mkdir(parents=True)
     assert series.names() == ("none", "owner")

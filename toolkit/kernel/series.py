@@ -76,6 +76,8 @@ class Series:
     directory: Path | None = None
     # The patches of a series that is not declared.
     loose: tuple[Patch, ...] = ()
+    # Those that it is made of, in the order in which they are applied.
+    stacked: tuple[Series, ...] = ()
     # The commit that its mails say it was made for, or nothing.
     base_commit: str = ""
     # How many of its patches are meant, from the first on; None for all.
@@ -91,6 +93,8 @@ class Series:
         return found[: self.length]
 
     def _all(self, line: str) -> tuple[Patch, ...]:
+        if self.stacked:
+            return tuple(patch for part in self.stacked for patch in part.patches(line))
         if self.directory is None:
             return self.loose
         if line not in self.kernels:
@@ -107,9 +111,11 @@ class _Declaration:
     """What series.toml holds."""
 
     title: str
-    variant: str
     kernels: Mapping[str, Port]
+    variant: str = ""
     config: tuple[str, ...] = ()
+    # The series that it goes on top of.
+    on: str = ""
 
 
 def directory() -> Path:
@@ -130,7 +136,8 @@ def load(name_or_path: str) -> Series:
     """A declared series, or one of the user's.
 
     That is a path (quilt directory, directory of patches, maildir, patch, mbox), commits of a git
-    tree as PATH@OLD..NEW, or a mail on a list as lore:MESSAGE-ID.  SERIES@3 are its first 3 patches.
+    tree as PATH@OLD..NEW, or a mail on a list as lore:MESSAGE-ID.  SERIES@3 are its first 3 patches,
+    and SERIES+SERIES are both, the second on top of the first.
     """
     before, _, after = name_or_path.rpartition("@")
     if before and not Path(name_or_path).expanduser().exists():
@@ -142,7 +149,33 @@ def load(name_or_path: str) -> Series:
             return _load_range(name_or_path, Path(before).expanduser(), after)
     if name_or_path.startswith("lore:"):
         return _load_lore(name_or_path)
+    parts = name_or_path.split("+")
+    if len(parts) > 1 and not Path(name_or_path).expanduser().exists():
+        return _stack(name_or_path, tuple(map(load, parts)))
     return _load_whole(name_or_path)
+
+
+def _stack(name: str, parts: tuple[Series, ...]) -> Series:
+    """Several series as one, which needs what each needs and is ported to what all are ported to."""
+    variants = sorted({part.variant for part in parts if part.variant})
+    if len(variants) > 1:
+        raise SeriesError(f"{name} is of the variants {' and '.join(variants)} at once")
+    declared = [part for part in parts if part.kernels]
+    return Series(
+        name,
+        title=", then ".join(part.title for part in parts),
+        variant="".join(variants),
+        config=tuple(dict.fromkeys(line for part in parts for line in part.config)),
+        kernels=MappingProxyType(
+            {
+                line: port
+                for line, port in (declared[0].kernels if declared else {}).items()
+                if all(line in part.kernels for part in declared)
+            }
+        ),
+        base_commit=next((part.base_commit for part in parts if part.base_commit), ""),
+        stacked=parts,
+    )
 
 
 def _load_whole(name_or_path: str) -> Series:
@@ -151,7 +184,7 @@ def _load_whole(name_or_path: str) -> Series:
     declared = directory() / name_or_path
     if name_or_path in names():
         found = declare.load(_Declaration, declared / "series.toml")
-        return Series(
+        own = Series(
             name=name_or_path,
             title=found.title,
             variant=found.variant,
@@ -159,6 +192,9 @@ def _load_whole(name_or_path: str) -> Series:
             kernels=found.kernels,
             directory=declared,
         )
+        if not found.on:
+            return own
+        return dataclasses.replace(_stack(name_or_path, (load(found.on), own)), title=own.title)
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         # A cover letter is no patch, but tells the base too.
