@@ -23,6 +23,8 @@ class Machine:
     nodes: int = 1
     # Appended to the kernel's command line on every architecture.
     append: str = ""
+    # Whether it has a balloon, which gives memory back to the host: such a guest is never cloned.
+    balloon: bool = False
     # How long a boot may take on an idle host, until ssh answers.
     boot_s: float = 60.0
 

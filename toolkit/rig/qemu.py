@@ -174,6 +174,7 @@ def argv(
         *(_network(arch) if tape is None else tape.options),
         "-object", "rng-builtin,id=entropy",
         "-device", f"{arch.devices['rng']},rng=entropy",
+        *(["-device", arch.devices["balloon"]] if machine.balloon else []),
         *(_inspectable(inspector) if setup.inspectable else []),
         *(["-incoming", "defer"] if incoming else []),
     ]  # fmt: skip
