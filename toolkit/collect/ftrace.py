@@ -79,6 +79,11 @@ PROBES = (
     Probe("async_free_zspage", "async_free_zspage"),
     # What zram allocates meanwhile does not count for its mem_used_max.
     Probe("recompress_store", "recompress_store"),
+    # The other users of movable pages, until 6.15 and to this day.
+    Probe("z3fold_page_migrate", "z3fold_page_migrate", "newpage=$arg1:x64 page=$arg2:x64"),
+    Probe("z3fold_page_migrate_return", "z3fold_page_migrate", "error=$retval:s32", returns=True),
+    Probe("balloon_page_migrate", "balloon_page_migrate", "newpage=$arg1:x64 page=$arg2:x64"),
+    Probe("balloon_page_migrate_return", "balloon_page_migrate", "error=$retval:s32", returns=True),
 )
 
 # Tracepoints; one that a kernel does not have is absent.  Those per page or per pageblock of

@@ -30,7 +30,7 @@ _FIRST_ERROR = np.uint64(2**64 - 4095)
 class Traced:
     """The operations, and how often each traced event came.
 
-    `counts` has every event of the trace, and "zs_page_migrate_success", the migrations
+    `counts` has every event of the trace, and "zs_page_migrate_success" and its like, the migrations
     that returned 0.  `pools` has the name of each pool in the order of their creation; the
     kernel may give a later one the identity, and zram the name, of one that is gone.
     `steps` is what was seen while zsmalloc's locks were held, None if that was not traced in full.
@@ -106,9 +106,10 @@ def _traced(trace: Trace) -> Traced:
         marks=tuple(name for _, name in marks),
     )
     counts = dict(trace.counts)
-    if "zs_page_migrate_return" in trace.formats:
-        errors = trace.events("zs_page_migrate_return").column("error")
-        counts["zs_page_migrate_success"] = int(np.count_nonzero(errors == 0))
+    for event in trace.formats:
+        if event.endswith("_page_migrate_return"):
+            errors = trace.events(event).column("error")
+            counts[f"{event.removesuffix('_return')}_success"] = int(np.count_nonzero(errors == 0))
     return Traced(operations, counts, pools, _steps(trace, table, operations.marks))
 
 

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pages of z3fold can be moved as well: zswap fills them, and zspages are moved beside them."""
+
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import page_bytes, run, run_together
+
+DISK_BYTES = 2 << 20
+COLD_MIB = 12
+SECONDS = 6
+SWAP = "/dev/ram0"
+PARAMETERS = "/sys/module/zswap/parameters"
+
+
+@workload(
+    suites=["full"],
+    deadline_s=300,
+    single_threaded=False,
+    needs=["ZRAM", "ZSWAP", "Z3FOLD", "BLK_DEV_RAM", "COMPACTION", "MEMORY_FAILURE"],
+    machine="small",
+    floors={
+        "bytes_verified": (COLD_MIB << 20) + 2 * DISK_BYTES,
+        "zswpout": COLD_MIB << 3,
+        "z3fold_page_migrate_success": 20,
+        "zs_page_migrate_success": 20,
+    },
+)
+def exercise(bench: Bench) -> None:
+    """Page memory out to a pool of z3fold by zswap, and have the pool's pages moved."""
+    guest = bench.guest
+    pages_before = zram.nr_zspages(guest)
+    guest.write(f"{PARAMETERS}/zpool", "z3fold")
+    guest.write(f"{PARAMETERS}/enabled", "1")
+    guest.execute(f"mkswap {SWAP} && swapon {SWAP}", deadline=bench.deadline)
+    slots = zram.slots_for(guest, DISK_BYTES)
+    with zram.disk(guest, slots * page_bytes(guest)) as device:
+        state = f"--device={device.device} --state=/tmp/z3fold.state"
+        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+        run(bench, "filled", f"zblk write --mix=mixed {state}")
+        bench.checkpoint("filled")
+        before = memory.counters(guest, "zswpout")
+        fragment_mib = memory.available_mib(guest) // 4
+        run_together(
+            bench,
+            {
+                "cold": f"cold --mib={COLD_MIB} --seconds={2 * SECONDS}",
+                "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=200 --cycles=2 "
+                f"--compact={memory.COMPACT}",
+                "offlined": f"sleep 2; offline --pages=60 --tries=600 --seed={bench.seed}",
+                "churned": f"zblk churn --mix=churn --writers=1 --readers=1 --seconds={SECONDS} {state}",
+            },
+        )
+        for name, value in memory.counters(guest, *before).items():
+            bench.count(name, value - before[name])
+        run(bench, "verified", f"zblk verify {state}")
+        bench.checkpoint("moved")
+    guest.execute(f"swapoff {SWAP}", deadline=bench.deadline)
+    zram.check_residue(bench, "removed", pages_before)
