@@ -1197,6 +1197,34 @@ def compare(a: str, b: str, pattern: str, alpha: float, as_json: bool) -> int:
 
 
 @cli.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@json_option
+def census(runs: tuple[str, ...], as_json: bool) -> None:
+    """Say who locks tail pages, by what the kernels of these runs counted.
+
+    The head is that of a compound page or another, which a descriptor poses as.  Of folio_lock,
+    only what poses as a folio is counted.
+
+    \b
+    Example:
+      pageless run --series census --series pageless-owner+census --config movers --workload census
+      pageless census last
+    """
+    from toolkit import census
+
+    kept = archive.Archive.default()
+    found = census.tabulate(kept.find(name) for name in runs)
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("caller", "function", "head", *(column.title for column in found.columns), box=None)
+    for row in found.rows:
+        lock = row.lock
+        table.add_row(lock.caller, lock.function, lock.head, *(str(count or "") for count in row.counts))
+    stdout.print(table, crop=False, width=max(stdout.width, 50 + 30 * len(found.columns)))
+
+
+@cli.command()
 @click.argument("metric")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="So many of the newest runs."
