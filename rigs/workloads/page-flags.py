@@ -19,11 +19,12 @@ _BITS = {
 }  # fmt: skip
 # With one of these a frame is not zsmalloc's.
 _FOREIGN = (
-    "LRU", "SLAB", "BUDDY", "MMAP", "ANON", "SWAPCACHE", "HEAD", "HUGE", "UNEVICTABLE", "HWPOISON", "NOPAGE",
+    "LRU", "SLAB", "BUDDY", "ANON", "SWAPCACHE", "HEAD", "HUGE", "UNEVICTABLE", "HWPOISON", "NOPAGE",
     "PGTABLE", "RESERVED",
 )  # fmt: skip
-# What a kernel without a variant uses to know its pages by, and a pageless one must not.
-_OF_OWNER = ("PRIVATE", "PRIVATE_2", "OWNER_PRIVATE")
+# What a kernel without a variant uses to know its pages by, and a pageless one must not: 6.1 keeps an
+# offset where the count of mappings is, so that its pages look mapped.
+_OF_OWNER = ("MMAP", "PRIVATE", "PRIVATE_2", "OWNER_PRIVATE")
 # The looks that a variant declares of each page at rest: flags it has, of TAIL and _OF_OWNER.
 _DECLARED: Mapping[str, frozenset[str]] = {"owner": frozenset(), "compound": frozenset({"TAIL"})}
 # One of so many pages may be somebody else's, allocated meanwhile.
