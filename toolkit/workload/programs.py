@@ -170,5 +170,7 @@ def _describe(report: Report) -> str:
     if not wrong:
         return "the same"
     first = report.values["first_mismatch"]
+    if first is None:
+        return f"{wrong} wrong pages"
     where = ", ".join(f"{key} {value}" for key, value in first.items() if key != "looks_like")
     return f"{wrong} wrong pages; the first: {where} (it looks like {first['looks_like']})"
