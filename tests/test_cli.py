@@ -22,6 +22,7 @@ VERBS = [
     "bisect-step",
     "boot",
     "build",
+    "census",
     "compare",
     "count",
     "doctor",

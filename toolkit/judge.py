@@ -16,6 +16,7 @@ from toolkit.collect import health, meminfo, slabinfo, vmstat, zoneinfo, zram, z
 from toolkit.collect.ftrace import Losses, Recording
 from toolkit.collect.operations import Traced, traced
 from toolkit.collect.snapshot import Snapshot
+from toolkit.collect.trace import Trace
 from toolkit.errors import CaptureError, StoreError, TraceError
 from toolkit.evidence import BASELINE, END, Ending, Evidence, Facts, Followed
 from toolkit.inspection import inspection
@@ -78,15 +79,15 @@ class Case:
         return geometry(self.facts.release, self.facts.page_size, self.facts.chain_size)
 
     @cached_property
-    def _recorded(self) -> tuple[Traced, Losses]:
+    def _recorded(self) -> tuple[Trace, Losses]:
         recording = Recording.load(self.evidence.trace)
         decoded = recording.trace()
-        return traced(decoded), recording.losses(decoded)
+        return decoded, recording.losses(decoded)
 
-    @property
+    @cached_property
     def traced(self) -> Traced:
         """What was done to zsmalloc."""
-        return self._recorded[0]
+        return traced(self._recorded[0])
 
     @property
     def losses(self) -> Losses:
@@ -133,8 +134,9 @@ def judge(
     counters: Mapping[str, int] = dict(case.facts.counters)
     if case.facts.ending is Ending.FINISHED:
         try:
-            checks += [*_trace(case), *_floors(case), *_leaks(case), *_invariants(case), *_model(case)]
-            checks += [*_inspected(case), *_oracles(case)]
+            # One after the other, so that a trace that cannot be followed is told with what it lost.
+            for examine in (_trace, _floors, _leaks, _invariants, _model, _inspected, _oracles):
+                checks += examine(case)
             counters = case.counters
         except (CaptureError, TraceError, StoreError) as error:
             checks.append(Check("evidence", Status.ERROR, error.message))
@@ -178,10 +180,11 @@ def _health(case: Case, allowed: Iterable[health.Allowed], today: datetime.date)
 def _trace(case: Case) -> Iterator[Check]:
     """Nothing was lost: an incomplete trace proves nothing."""
     losses = case.losses
-    events = sum(case.traced.counts.values())
     if losses:
         yield Check("trace", Status.ERROR, f"events were lost: {losses}", "0 lost", str(losses))
-    elif events == 0:
+        return
+    events = sum(case.traced.counts.values())
+    if events == 0:
         yield Check("trace", Status.ERROR, "the trace holds no event")
     else:
         yield Check("trace", Status.PASS, f"{events} events, none lost")

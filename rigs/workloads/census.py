@@ -7,7 +7,7 @@ In no suite, for it takes the series `census`, alone or on top of another, and t
 
 from toolkit.collect import tail_locks
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 16 << 20
 SECONDS = 10
@@ -55,7 +55,7 @@ def exercise(bench: Bench) -> None:
         run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=200 --cycles=2 "
                 f"--compact={memory.COMPACT}",
                 "huge": f"huge --directory={HUGE} --seconds={SECONDS}",

@@ -2,7 +2,7 @@
 """Writers, readers, discards and compaction of the pool, all at once on one disk."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 8 << 20
 SECONDS = 5
@@ -32,7 +32,7 @@ def exercise(bench: Bench) -> None:
         reports = run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=3 --readers=2 --batch=4 {seconds} {state}",
+                "churned": f"{CHURN} --writers=3 --readers=2 --batch=4 {seconds} {state}",
                 "compacting": f"poke {seconds} --every-ms=100 {device.sysfs}/compact",
             },
         )

@@ -2,7 +2,7 @@
 """Contiguous memory is allocated where zspages are: all of them have to go, at rest and under load."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 24 << 20
 SECONDS = 5
@@ -67,7 +67,7 @@ def exercise(bench: Bench) -> None:
         run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
                 "busy": _take(SECONDS, tries=1),
                 "compacting": f"poke --seconds={SECONDS} --every-ms=300 {device.sysfs}/compact",
             },

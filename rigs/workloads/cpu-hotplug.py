@@ -4,7 +4,7 @@
 from toolkit.collect import slabinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 6 << 20
 SECONDS = 5
@@ -69,7 +69,7 @@ def exercise(bench: Bench) -> None:
         run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=3 --readers=2 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=3 --readers=2 --seconds={SECONDS} {state}",
                 "cycling": _CYCLE.format(cpu=CPU, seconds=SECONDS, least=5),
                 "compacting": f"poke --seconds={SECONDS} --every-ms=100 {device.sysfs}/compact",
             },

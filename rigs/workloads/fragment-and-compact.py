@@ -2,7 +2,7 @@
 """Memory is fragmented and compacted while zspages are made, used and freed in it."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 16 << 20
 SECONDS = 6
@@ -27,7 +27,7 @@ def exercise(bench: Bench) -> None:
         run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=200 --cycles=2 "
                 f"--compact={memory.COMPACT}",
             },

@@ -6,6 +6,8 @@ from toolkit.workload.programs import page_bytes, run, run_together
 
 DISK_BYTES = 20 << 20
 SECONDS = 6
+# Of each thread: a small machine has small buffers for the trace.
+OPERATIONS = 4000
 # What is neither fragmented nor asked for.
 LEFT_MIB = 18
 THP = "/sys/kernel/mm/transparent_hugepage"
@@ -49,7 +51,8 @@ def exercise(bench: Bench) -> None:
         run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"zblk churn --mix=churn --operations={OPERATIONS} --writers=2 --readers=1 "
+                f"--seconds={SECONDS} {state}",
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=500 --cycles=2 "
                 f"--huge-mib={THP_MIB} --reserve={wanted} --reserve-file={HUGE}",
             },

@@ -2,7 +2,7 @@
 """A churn that is halted in its middle, where the guest's memory is looked at."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_halted
+from toolkit.workload.programs import CHURN, page_bytes, run, run_halted
 
 DISK_BYTES = 8 << 20
 SECONDS = 8
@@ -31,7 +31,7 @@ def exercise(bench: Bench) -> None:
         run_halted(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=3 --readers=2 --batch=4 {seconds} {state}",
+                "churned": f"{CHURN} --writers=3 --readers=2 --batch=4 {seconds} {state}",
                 "compacting": f"poke {seconds} --every-ms=50 {device.sysfs}/compact",
                 "moving": f"poke {seconds} --every-ms=200 /proc/sys/vm/compact_memory",
             },

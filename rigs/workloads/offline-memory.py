@@ -2,7 +2,7 @@
 """Memory is taken offline block by block, and everything in it has to go elsewhere."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import Report, page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, Report, page_bytes, run, run_together
 
 DISK_BYTES = 32 << 20
 SECONDS = 6
@@ -78,7 +78,7 @@ def exercise(bench: Bench) -> None:
         run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
                 "busy": _cycle(SECONDS, tries=1),
                 "compacting": f"poke --seconds={SECONDS} --every-ms=300 {device.sysfs}/compact",
             },

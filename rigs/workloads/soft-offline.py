@@ -2,7 +2,7 @@
 """Pages of zspages are taken out of use one by one, at rest and under load."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 24 << 20
 SECONDS = 5
@@ -34,7 +34,7 @@ def exercise(bench: Bench) -> None:
         run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
                 "offlined-busy": f"offline --pages=50 --tries=200 --seed={bench.seed + 1}",
             },
         )

@@ -2,7 +2,7 @@
 """Two zram disks, two pools: what one does must not show in the other."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 4 << 20
 SECONDS = 4
@@ -27,7 +27,7 @@ def exercise(bench: Bench) -> None:
             states[name] = f"--device={device.device} --state=/tmp/{name}.state"
             run(bench, f"{name}-created", f"zblk create --slots={slots} --seed={seed} {states[name]}")
 
-        churn = f"zblk churn --mix=churn --writers=2 --readers=1 --seconds={SECONDS}"
+        churn = f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS}"
         run_together(
             bench,
             {

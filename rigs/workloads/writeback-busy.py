@@ -2,7 +2,7 @@
 """Slots are overwritten and discarded while they are marked idle and written to the backing device."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 6 << 20
 SECONDS = 5
@@ -35,7 +35,7 @@ def exercise(bench: Bench) -> None:
         reports = run_together(
             bench,
             {
-                "churned": f"zblk churn --mix=churn --writers=3 --readers=0 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=3 --readers=0 --seconds={SECONDS} {state}",
                 "idle": f"{poke} --every-ms=7 --value=all {device.sysfs}/idle",
                 "written": f"{poke} --every-ms=11 --value=idle {device.sysfs}/writeback",
                 "huge": f"{poke} --every-ms=13 --value=huge {device.sysfs}/writeback",

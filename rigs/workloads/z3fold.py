@@ -2,7 +2,7 @@
 """The pages of z3fold can be moved as well: zswap fills them, and zspages are moved beside them."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 2 << 20
 COLD_MIB = 12
@@ -46,7 +46,7 @@ def exercise(bench: Bench) -> None:
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=200 --cycles=2 "
                 f"--compact={memory.COMPACT}",
                 "offlined": f"sleep 2; offline --pages=60 --tries=600 --seed={bench.seed}",
-                "churned": f"zblk churn --mix=churn --writers=1 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=1 --readers=1 --seconds={SECONDS} {state}",
             },
         )
         for name, value in memory.counters(guest, *before).items():

@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+
+import pytest
 
 from toolkit.deadline import Deadline
 from toolkit.rig import cpio
 from toolkit.run import run
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("cpio") is None, reason="cpio, which nothing but these tests needs, is not installed"
+)
 
 ENTRIES = (
     cpio.directory("etc"),

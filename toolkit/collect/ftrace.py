@@ -20,7 +20,7 @@ from toolkit.collect import formats, frames, meminfo, snapshot
 from toolkit.collect.snapshot import Snapshot
 from toolkit.collect.trace import Trace, decode
 from toolkit.deadline import Deadline
-from toolkit.errors import CaptureError, GuestError
+from toolkit.errors import CaptureError, CommandError, GuestError
 from toolkit.rig.guest import Guest
 
 logger = logging.getLogger(__name__)
@@ -240,8 +240,15 @@ class Recorder:
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def mark(self, guest: Guest, name: str) -> None:
-        """Put a mark into the trace: a checkpoint."""
-        guest.write(f"{TRACEFS}/trace_marker", MARK + name)
+        """Put a mark into the trace: a checkpoint.  GuestError if its buffers are full."""
+        try:
+            guest.write(f"{TRACEFS}/trace_marker", MARK + name)
+        except CommandError as error:
+            raise GuestError(
+                f"the trace took no mark for {name}: its buffers are full, and events were lost",
+                detail=error.detail,
+                hint="let the workload do less between two checkpoints",
+            ) from None
 
     def drain(self, guest: Guest, deadline: Deadline) -> None:
         """Fetch what the buffers hold so far, so that they have room again.

@@ -19,6 +19,9 @@ CONTENT_INTACT = 0
 CONTENT_WRONG = 1
 IO_FAILED = 3
 
+# Ends after so many operations of each thread, too: a fast guest must not fill the trace's buffers.
+CHURN = "zblk churn --mix=churn --operations=20000"
+
 # Of a program's report, what a floor may ask for.
 _COUNTERS = (
     "writes",
