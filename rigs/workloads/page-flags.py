@@ -36,7 +36,7 @@ _NOISE = 16
     deadline_s=120,
     single_threaded=True,
     needs=["ZRAM", "PROC_PAGE_MONITOR"],
-    floors={"pages_looked_at": 60, "bytes_verified": DISK_BYTES},
+    floors={"pages_looked_at": 20, "bytes_verified": DISK_BYTES},
 )
 def exercise(bench: Bench) -> None:
     """Look at the flags of zsmalloc's pages in /proc/kpageflags."""
@@ -53,8 +53,9 @@ def exercise(bench: Bench) -> None:
         after = _looks(bench)
         pages = zram.nr_zspages(guest) - pages_before
         bench.checkpoint("filled")
-        bench.count("pages_looked_at", pages)
         new = {look: after.get(look, 0) - before.get(look, 0) for look in {*before, *after}}
+        # What cannot be seen in there proves nothing.
+        bench.count("pages_looked_at", max(0, min(pages, sum(new.values()))))
         seen = ", ".join(f"{count} {_words(look)}" for look, count in new.items() if count)
         if bench.internals.variant in _DECLARED:
             declared, noise = _DECLARED[bench.internals.variant], pages // _NOISE
