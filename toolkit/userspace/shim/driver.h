@@ -82,6 +82,19 @@ static struct object *live_object(uint64_t id)
 	return id < nr_objects && objects[id].handle ? &objects[id] : NULL;
 }
 
+/* Objects are freed in any order, and what was not touched for long is slow: fetch it beforehand. */
+void driver_expect_object(uint64_t id)
+{
+	if (id < nr_objects)
+		__builtin_prefetch(&objects[id]);
+}
+
+void driver_expect_handle(uint64_t id)
+{
+	if (id < nr_objects)
+		__builtin_prefetch((void *)objects[id].handle);
+}
+
 static const unsigned char *content(uint64_t id, const struct object *object)
 {
 	return noise + (id * 2654435761u + object->version * 40503u) % 65521;

@@ -19,8 +19,11 @@ void host_poison(const void *at, size_t size);
 void host_unpoison(const void *at, size_t size);
 int host_format(char *out, size_t size, const char *format, __builtin_va_list arguments);
 
-/* unit.c: one function for each request, see driver.c */
+/* unit.c: one function for each request, see driver.h */
 int64_t driver_request(uint32_t op, uint32_t a, uint64_t b, uint64_t c);
+/* An object is named by a request soon to come, and then sooner. */
+void driver_expect_object(uint64_t id);
+void driver_expect_handle(uint64_t id);
 /* The text that the last request made, and its length. */
 const char *driver_text(size_t *length);
 void driver_start(void);
