@@ -21,6 +21,8 @@ class Machine:
     # In all nodes together, which have as much each, and as many processors.
     memory_mib: int = 512
     nodes: int = 1
+    # Memory that can be plugged in while it runs, in all modules together.
+    pluggable_mib: int = 0
     # Appended to the kernel's command line on every architecture.
     append: str = ""
     # Whether it has a balloon, which gives memory back to the host: such a guest is never cloned.

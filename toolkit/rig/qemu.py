@@ -32,6 +32,8 @@ _LIFE_S = 365 * 86400.0
 # For half a GiB to be written to a busy disk.
 _DUMP_S = 300.0
 
+# Modules of memory that a guest can have besides what it booted with.
+MEMORY_SLOTS = 4
 # What no guest of ours needs: the seccomp filter kills QEMU at its first try.
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
@@ -162,7 +164,7 @@ def argv(
         "-accel", setup.accelerator.option if tape is None else "tcg,thread=single",
         "-cpu", arch.tcg_cpu if setup.accelerator.emulated else "host",
         "-smp", f"cpus={machine.cpus}",
-        "-m", f"{machine.memory_mib}M",
+        "-m", _memory_size(machine),
         *_memory(machine, memory),
         "-kernel", str(setup.kernel),
         "-initrd", str(setup.initramfs),
@@ -186,6 +188,13 @@ def _machine(arch: Arch, machine: Machine) -> str:
         return f"{arch.qemu_machine},memory-backend=ram"
     low = arch.low_memory.format(mib=machine.memory_mib // machine.nodes)
     return ",".join(filter(None, (arch.qemu_machine, low)))
+
+
+def _memory_size(machine: Machine) -> str:
+    size = f"{machine.memory_mib}M"
+    if not machine.pluggable_mib:
+        return size
+    return f"{size},slots={MEMORY_SLOTS},maxmem={machine.memory_mib + machine.pluggable_mib}M"
 
 
 def _memory(machine: Machine, memory: Memory | None) -> list[str]:

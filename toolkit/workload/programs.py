@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shlex
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +80,23 @@ def run_halted(bench: Bench, commands: Mapping[str, str], *, at: Sequence[str]) 
     How often there was a program to halt is counted as "halts".
     """
     guest, deadline = bench.guest, bench.deadline
-    guest.execute(f"({_together(commands)}\n) >/dev/null 2>&1", deadline=deadline)
     names = " ".join(sorted({shlex.split(command)[0] for command in commands.values()}))
-    for name in at:
-        halted = guest.execute(_HALT.format(names=names), deadline=deadline).text.split()
-        bench.count("halts", 1 if halted else 0)
-        bench.checkpoint(name)
-        guest.execute(f"killall -CONT {names} || true", deadline=deadline)
+
+    def halt() -> None:
+        for name in at:
+            halted = guest.execute(_HALT.format(names=names), deadline=deadline).text.split()
+            bench.count("halts", 1 if halted else 0)
+            bench.checkpoint(name)
+            guest.execute(f"killall -CONT {names} || true", deadline=deadline)
+
+    return run_beside(bench, commands, halt)
+
+
+def run_beside(bench: Bench, commands: Mapping[str, str], work: Callable[[], None]) -> dict[str, Report]:
+    """Like `run_together`, and do `work` on this side while they run."""
+    guest, deadline = bench.guest, bench.deadline
+    guest.execute(f"({_together(commands)}\n) >/dev/null 2>&1", deadline=deadline)
+    work()
     ended = " ".join(f"{_TOGETHER}/{shlex.quote(label)}.status" for label in commands)
     guest.execute(f"for f in {ended}; do while [ ! -s $f ]; do sleep 0.1; done; done", deadline=deadline)
     return _reports(bench, commands)
