@@ -877,7 +877,9 @@ def _packed(directory: Path) -> bytes:
 
 def _unpack(packed: bytes, directory: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(directory, filter="data")
+        # Python 3.11 has this filter from 3.11.4 on.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(directory)
 
 
 def _inspect_core(evidence: Evidence, vmlinux: Sequence[Path]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -158,6 +159,16 @@ def test_a_patch_that_panics_is_a_crash_with_the_kernels_report(tmp_path: Path) 
     assert "kernel BUG at mm/zsmalloc.c" in cell["detail"]
 
 
+def programs_of(state: Path) -> list[str]:
+    """The programs that run with that XDG_STATE_HOME."""
+    programs = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"XDG_STATE_HOME={state}\0" in process.joinpath("environ").read_text(errors="replace"):
+                programs.append(process.joinpath("comm").read_text().strip())
+    return programs
+
+
 def test_an_interrupt_leaves_no_guest_and_an_index_that_opens(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", "from toolkit.cli import main; main()"]
@@ -173,12 +184,12 @@ def test_an_interrupt_leaves_no_guest_and_an_index_that_opens(tmp_path: Path) ->
     runs = tmp_path / "pageless" / "runs"
     while process.poll() is None and not list(runs.glob("*/cells/*/checkpoints/baseline")):
         time.sleep(0.1)
+    assert any("qemu" in program for program in programs_of(tmp_path))
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    running = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert running.stdout == ""
+    assert programs_of(tmp_path) == []
     listed = subprocess.run(
         [*command, "list", "runs", "--json"], capture_output=True, text=True, env=environment, check=True
     )
