@@ -200,6 +200,6 @@ def test_every_cell_has_a_record_and_a_lost_one_is_trouble_of_the_host(
         )
     )
     assert [record.cell for record in found] == list(cells)
-    assert [record.ending for record in found] == [Ending.FINISHED, Ending.UNBUILT, Ending.FINISHED]
+    assert [record.ending for record in found] == [Ending.FINISHED, Ending.LOST, Ending.FINISHED]
     assert "killed three times" in found[1].trouble
     assert saved.to_plain(found[0])

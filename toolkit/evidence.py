@@ -44,8 +44,8 @@ class Ending(StrEnum):
     OOPS = "oops"  # panic, oops or reboot
     HUNG = "hung"
     UNREACHED = "unreached"  # what the workload is there for never happened
-    LOST = "lost"  # QEMU or the connection died, the kernel said nothing
-    UNBUILT = "unbuilt"  # no kernel or no guest to run on
+    LOST = "lost"  # QEMU or the connection died or never came up, the kernel said nothing
+    UNBUILT = "unbuilt"  # no kernel to run on
     INTERRUPTED = "interrupted"
     SKIPPED = "skipped"  # the kernel lacks what the workload needs
 

@@ -734,6 +734,12 @@ def _cell(
         else:
             known = internals(Target.of(cell), prepared.tree, prepared.kernel, say)
             facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
+            if facts.ending is Ending.LOST and not run.interrupted():
+                # Trouble of the host says nothing of the kernel; what comes again is no accident.
+                logger.warning("%s: %s; it is run once more", cell.label, facts.trouble)
+                shutil.rmtree(evidence.directory)
+                evidence.directory.mkdir()
+                facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
         if evidence.core.exists() and prepared.kernel is not None:
             say("inspecting its core")
             _inspect_core(evidence, (prepared.kernel.vmlinux,))
@@ -768,7 +774,7 @@ def _attempt(
     except BootError as error:
         facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
     except PagelessError as error:
-        facts = replace(facts, ending=Ending.UNBUILT, trouble=error.message, detail=error.detail)
+        facts = replace(facts, ending=Ending.LOST, trouble=error.message, detail=error.detail)
     return facts, durations
 
 
@@ -839,7 +845,7 @@ def _on_cluster(
             directory.mkdir(parents=True)
             if isinstance(done, Exception):
                 trouble = f"the worker was lost, or failed: {type(done).__name__}: {done}"
-                facts = replace(_untouched(workloads[cell.workload]), ending=Ending.UNBUILT, trouble=trouble)
+                facts = replace(_untouched(workloads[cell.workload]), ending=Ending.LOST, trouble=trouble)
                 durations: Mapping[str, float] = {}
             else:
                 facts, durations, evidence = done

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * awaken SECONDS NANOSECONDS: set the clock to that time, and let every random number
- * from now on depend on the 32 bytes on standard input.  A clone runs it first: it wakes
- * with the clock and the entropy of the template, like every other clone of it.
+ * awaken SECONDS NANOSECONDS SEED: set the clock to that time, and let every random number from
+ * now on depend on these 32 bytes, in hexadecimal.  It comes before the guest answers: a clone
+ * wakes with the clock and the entropy of the template, like every other clone of it.
  */
 #include <linux/random.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <fcntl.h>
 #include <time.h>
@@ -18,13 +19,13 @@ int main(int argc, char **argv)
 {
 	struct {
 		struct rand_pool_info info;
-		__u32 seed[SEED_BYTES / sizeof(__u32)];
+		unsigned char seed[SEED_BYTES];
 	} pool = { .info = { .entropy_count = SEED_BYTES * 8, .buf_size = SEED_BYTES } };
 	struct timespec now;
-	int file;
+	int file, i;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: awaken SECONDS NANOSECONDS <seed\n");
+	if (argc != 4 || strlen(argv[3]) != 2 * SEED_BYTES) {
+		fprintf(stderr, "usage: awaken SECONDS NANOSECONDS SEED\n");
 		return 2;
 	}
 	now.tv_sec = atoll(argv[1]);
@@ -33,9 +34,11 @@ int main(int argc, char **argv)
 		perror("awaken: cannot set the clock");
 		return 1;
 	}
-	if (read(0, pool.seed, SEED_BYTES) != SEED_BYTES) {
-		fprintf(stderr, "awaken: expected %d bytes on standard input\n", SEED_BYTES);
-		return 1;
+	for (i = 0; i < SEED_BYTES; i++) {
+		if (sscanf(argv[3] + 2 * i, "%2hhx", &pool.seed[i]) != 1) {
+			fprintf(stderr, "awaken: no hexadecimal: %s\n", argv[3]);
+			return 2;
+		}
 	}
 	file = open("/dev/urandom", O_RDWR);
 	if (file < 0 || ioctl(file, RNDADDENTROPY, &pool) != 0 || ioctl(file, RNDRESEEDCRNG) != 0) {

@@ -153,6 +153,26 @@ def test_a_guest_that_stopped_altogether_is_a_hang_too(
     assert guest.ending() is Ending.HUNG
 
 
+def test_a_network_that_brings_nothing_blames_the_host_and_not_the_kernel(
+    guest: QemuGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu_guest, "_PROBE_S", 1.0)
+    guest.qmp.execute("set_link", name="net", up=False)
+    with pytest.raises(QemuError, match="the network to the guest brings nothing"):
+        guest.execute("true", deadline=Deadline.after(1.0))
+    assert guest.ending() is Ending.RUNNING
+
+
+def test_a_guest_that_works_behind_a_dead_network_is_a_hang(
+    guest: QemuGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu_guest, "_PROBE_S", 1.0)
+    guest.execute("while :; do :; done >/dev/null 2>&1 &", deadline=Deadline.after(LONG_S))
+    guest.qmp.execute("set_link", name="net", up=False)
+    with pytest.raises(HangError, match="does not answer"):
+        guest.execute("true", deadline=Deadline.after(1.0))
+
+
 def test_the_death_of_qemu_blames_the_host_and_not_the_kernel(guest: QemuGuest) -> None:
     os.kill(guest.pid, signal.SIGKILL)
     with pytest.raises(QemuError, match="status -9"):

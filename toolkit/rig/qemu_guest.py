@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import shlex
+import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +31,7 @@ _FILE_S = 120.0
 _LAST_WORDS_S = 60.0
 # Whether a guest answers at all, when one of its commands does not end.
 _PROBE_S = 30.0
+_SEED_BYTES = 32
 
 
 class Ending(StrEnum):
@@ -195,8 +199,15 @@ class QemuGuest:
             answers = False
         if self._console.fatal is not None or self._qemu.gone:
             return self._explained(f"while it ran {output.command!r}", "it ended")
-        self._hung = True
+        before = len(self.console())
         interrogate(self._qemu, self._console)
+        if not answers and all_is_idle(self.console()[before:], self.machine.cpus):
+            return QemuError(
+                f"the network to the guest brings nothing, and the guest waits for it: {output.command!r}",
+                hint=f"its console: {self._console.log}",
+                detail=consoles.tail(self.console()),
+            )
+        self._hung = True
         state = "still answers" if answers else "does not answer"
         return HangError(
             f"{output.command!r} did not end in time; the guest {state}",
@@ -224,6 +235,16 @@ def interrogate(qemu: Qemu, console: Console) -> None:
             console.wait_quiet(Deadline.after(_SYSRQ_S))
 
 
+def all_is_idle(told: str, cpus: int) -> bool:
+    """Whether a guest, by what it told of itself when interrogated, has no work and no blocked task."""
+    blocked, found, processors = told.partition("Show backtrace of all active CPUs")
+    idle = _IDLE.findall(processors)
+    return bool(found) and "Show Blocked State" in blocked and "task:" not in blocked and len(idle) == cpus
+
+
+# A processor's idle loop in its stack, or that there is nothing else to show: drivers/tty/sysrq.c
+# and lib/nmi_backtrace.c say that.
+_IDLE = re.compile(r"\bdo_idle\+|skipped(?: as|:) idling")
 # Blocked tasks; the stacks of all processors.
 _SYSRQ = ("w", "l")
 _SYSRQ_S = 10.0
@@ -268,11 +289,15 @@ def wait_booted(qemu: Qemu, console: Console, deadline: Deadline) -> None:
 def answering(
     setup: Setup, qemu: Qemu, console: Console, host_key: str, *, deadline: Deadline
 ) -> Iterator[QemuGuest]:
-    """The guest behind a QEMU whose guest listens, connected with a key of its own."""
+    """The guest behind a QEMU whose guest listens, connected with a key of its own.
+
+    Its clock and its random numbers are its own before it answers: those of its ssh, too.
+    """
     who = ssh.new_identity()
     with contextlib.ExitStack() as stack:
         try:
-            qemu.type(who.public_key)
+            seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+            qemu.type(f"{seconds} {nanoseconds} {os.urandom(_SEED_BYTES).hex()} {who.public_key}")
             if not console.wait(Phase.KEY, deadline):
                 raise ssh.Lost(console.phase.sentence)
             session = stack.enter_context(ssh.connected(qemu.ssh_port(), who, host_key, deadline=deadline))

@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,6 @@ _KEPT = 8
 _TMPFS = Path("/dev/shm")
 # A guest stops, and its devices are written or read, within this on a busy host.
 _MIGRATION_S = 300.0
-_SEED_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,6 @@ def clone(source: Template, directory: Path, *, deadline: Deadline) -> Iterator[
         thawed(source, directory) as (qemu, console),
         answering(source.setup, qemu, console, source.host_key, deadline=deadline) as guest,
     ):
-        _awaken(guest, deadline)
         yield guest
 
 
@@ -203,9 +200,3 @@ def _wait_migrated(control: Monitor, deadline: Deadline) -> None:
     if end is None or end["status"] == "failed":
         told = control.execute("query-migrate").get("error-desc", "no reason given")
         raise QemuError(f"QEMU could not move the guest's state: {told}")
-
-
-def _awaken(guest: QemuGuest, deadline: Deadline) -> None:
-    """Give a clone a clock and random numbers of its own."""
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    guest.execute(f"awaken {seconds} {nanoseconds}", deadline=deadline, stdin=os.urandom(_SEED_BYTES))

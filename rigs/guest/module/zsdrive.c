@@ -6,6 +6,8 @@
  * write returns when all threads are done, and zsdrive/result then holds a line of JSON.
  * The kernel's log gets the same as KTAP.
  *
+ * A kernel with KUnit runs such programs as soon as the module is loaded, as the suite "zsdrive".
+ *
  * Every thread has M slots in each of the shared pools, and now and then makes a pool of its own.
  * An object begins with a word that says whose it is, and each of its bytes follows from that word:
  * one that is lost, moved wrongly or mixed up with another is told by any byte of it.
@@ -22,6 +24,9 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/zsmalloc.h>
+#if IS_ENABLED(CONFIG_KUNIT)
+#include <kunit/test.h>
+#endif
 
 #define POOLS 2
 #define THREADS_MAX 8
@@ -455,6 +460,19 @@ static int begin(void)
 	return 0;
 }
 
+/* Do what was asked for; its objects stay, unless it could not be done. */
+static int run_program(void)
+{
+	int error;
+
+	error = begin();
+	if (!error)
+		error = run_workers(workers);
+	if (error)
+		forget();
+	return error;
+}
+
 /* "seed=1 threads=2 operations=1000 objects=200" begins, "end" frees what that left. */
 static ssize_t run_write(struct file *file, const char __user *from, size_t length, loff_t *at)
 {
@@ -481,16 +499,13 @@ static ssize_t run_write(struct file *file, const char __user *from, size_t leng
 	} else if (sscanf(line, "seed=%llu threads=%u operations=%llu objects=%u", &seed, &threads,
 			  &operations, &count) == 4 &&
 		   threads && threads <= THREADS_MAX && count && count <= 1 << 20) {
+		/* The number of threads says how many workers there are to forget. */
 		forget();
 		asked.seed = seed;
 		asked.threads = threads;
 		asked.operations = operations;
 		asked.objects = count;
-		error = begin();
-		if (!error)
-			error = run_workers(workers);
-		if (error)
-			forget();
+		error = run_program();
 	}
 	mutex_unlock(&busy);
 	return error ? error : length;
@@ -510,6 +525,55 @@ static const struct file_operations result_operations = {
 	.owner = THIS_MODULE,
 	.read = result_read,
 };
+
+#if IS_ENABLED(CONFIG_KUNIT)
+static const u64 seeds[] = { 1, 2, 3, 4 };
+KUNIT_ARRAY_PARAM(seeds, seeds, NULL);
+
+static void test_program(struct kunit *test, unsigned int threads)
+{
+	int error;
+
+	mutex_lock(&busy);
+	forget();
+	asked.seed = *(const u64 *)test->param_value;
+	asked.threads = threads;
+	asked.operations = 3000;
+	asked.objects = 200;
+	error = run_program();
+	forget();
+	KUNIT_EXPECT_EQ(test, error, 0);
+	KUNIT_EXPECT_EQ(test, total.mismatches, (u64)0);
+	KUNIT_EXPECT_EQ(test, total.failures, (u64)0);
+	KUNIT_EXPECT_EQ(test, total.leaks, (u64)0);
+	KUNIT_EXPECT_EQ(test, total.allocations, total.frees);
+	KUNIT_EXPECT_GT(test, total.compactions, (u64)0);
+	KUNIT_EXPECT_GT(test, total.bytes_verified, (u64)1 << 20);
+	mutex_unlock(&busy);
+}
+
+static void one_thread(struct kunit *test)
+{
+	test_program(test, 1);
+}
+
+static void several_threads(struct kunit *test)
+{
+	test_program(test, 4);
+}
+
+static struct kunit_case zsdrive_cases[] = {
+	KUNIT_CASE_PARAM(one_thread, seeds_gen_params),
+	KUNIT_CASE_PARAM(several_threads, seeds_gen_params),
+	{}
+};
+
+static struct kunit_suite zsdrive_suite = {
+	.name = "zsdrive",
+	.test_cases = zsdrive_cases,
+};
+kunit_test_suite(zsdrive_suite);
+#endif
 
 static int __init zsdrive_init(void)
 {
