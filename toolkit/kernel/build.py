@@ -327,13 +327,22 @@ def _end_of(log: Path) -> str:
 
 
 def preprocess(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Progress) -> str:
-    """A C file of a tree (its path, "mm/zsmalloc.c") as the compiler gets it in this configuration."""
+    """A C file of a tree (its path, "mm/zsmalloc.c") as the compiler gets it in this configuration.
+
+    From the store, or made.
+    """
     tools = toolchain(arch)
-    with _work_tree(tree, arch, config.stem, progress) as work:
-        work.use_config(config)
-        target = str(Path(file).with_suffix(".i"))
-        _compile(work, tools, (target,), progress)
-        return (work.build / target).read_text(encoding="utf-8", errors="replace")
+    kept = hashlib.sha256(f"{inputs(tree, arch, config).key} {file}".encode()).hexdigest()
+
+    def make(directory: Path) -> None:
+        with _work_tree(tree, arch, config.stem, progress) as work:
+            work.use_config(config)
+            target = str(Path(file).with_suffix(".i"))
+            _compile(work, tools, (target,), progress)
+            shutil.copyfile(work.build / target, directory / "preprocessed.i")
+
+    made = store.default_store().publish("preprocessed", kept, make) / "preprocessed.i"
+    return made.read_text(encoding="utf-8", errors="replace")
 
 
 def with_lines(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Progress) -> Compiled:
