@@ -53,7 +53,7 @@ def test_what_user_space_says_is_told(
     applies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status, told: str
 ) -> None:
     difference = SimpleNamespace(what="the class table", detail="x") if status is Status.FAIL else None
-    done = SimpleNamespace(status=status, simulation=SimpleNamespace(difference=difference))
+    done = SimpleNamespace(status=status, difference=difference)
     monkeypatch.setattr(pipeline, "simulate", lambda *_, **__: done)
     assert [result.status for result in _check(tmp_path)] == ["pass", told]
 

@@ -1297,17 +1297,35 @@ def lint(name: str, kernel: str, archs: tuple[str, ...], config: str, as_json: b
 @click.option(
     "--ops", type=click.IntRange(min=1), default=100_000, show_default=True, help="How many operations."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the operations.")
+@click.option(
+    "--together",
+    "cases",
+    type=click.IntRange(min=0),
+    default=300,
+    show_default=True,
+    help="How many cases of several CPUs at once.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Of the operations, and of who comes when.",
+)
 @click.option("--deadline", "deadline_s", type=float, default=600.0, show_default=True, help="In seconds.")
 @json_option
 def sim(
-    kernel: str, series: str, page_size: int, ops: int, seed: int, deadline_s: float, as_json: bool
-) -> int:
+    kernel: str, series: str, page_size: int, ops: int, cases: int, seed: int, deadline_s: float,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Run a tree's own mm/zsmalloc.c in user space beside the model, before any kernel is built.
+
+    Then several CPUs work on a pool at once; they take turns as the seed says, so that what
+    was found is found again.
 
     \b
     Example:
-      pageless sim --kernel ~/linux --ops 1000000
+      pageless sim --kernel ~/linux --ops 1000000 --together 10000
     """
     from toolkit import pipeline
 
@@ -1317,6 +1335,7 @@ def sim(
             series,
             page_size=page_size,
             operations=ops,
+            cases=cases,
             seed=seed,
             deadline_s=deadline_s,
             progress=shown,
@@ -1324,20 +1343,28 @@ def sim(
     if as_json:
         _print_json(done)
     else:
-        found = done.simulation.difference
+        found = done.difference
         stdout.print(f"mm/zsmalloc.c, sha256 {done.sha256}", highlight=False, soft_wrap=True)
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(done.simulation.done.items()))
         stdout.print(f"done: {counts}", highlight=False, soft_wrap=True)
+        if done.exploration is not None:
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(done.exploration.done.items()))
+            told = f"done at once, in {done.exploration.cases} cases: {counts}"
+            stdout.print(told, highlight=False, soft_wrap=True)
         if found is not None:
-            stdout.print(f"the tree and the model differ: {found.what}", markup=False, soft_wrap=True)
-            stdout.print(f"    expected {found.expected}", markup=False, soft_wrap=True)
-            stdout.print(f"    seen     {found.seen}", markup=False, soft_wrap=True)
+            who = "the tree and the model differ" if done.exploration is None else "CPUs get into trouble"
+            stdout.print(f"{who}: {found.what}", markup=False, soft_wrap=True)
+            if found.expected or found.seen:
+                stdout.print(f"    expected {found.expected}", markup=False, soft_wrap=True)
+                stdout.print(f"    seen     {found.seen}", markup=False, soft_wrap=True)
             stdout.print(found.detail, markup=False, soft_wrap=True)
             stdout.print(f"as a test, with {len(found.requests)} operations:", markup=False)
-            stdout.print(found.as_pytest(done.geometry), markup=False, highlight=False, soft_wrap=True)
-        elif done.simulation.never_done:
-            kinds = ", ".join(done.simulation.never_done)
-            stdout.print(f"never done: {kinds}: this proves nothing, give more --ops", markup=False)
+            stdout.print(done.as_pytest(), markup=False, highlight=False, soft_wrap=True)
+        elif done.never_done:
+            kinds = ", ".join(done.never_done)
+            stdout.print(
+                f"never done: {kinds}: this proves nothing, give more --ops or --together", markup=False
+            )
         stdout.print(done.status.value.upper())
     return done.status.exit_status
 

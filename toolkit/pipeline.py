@@ -65,10 +65,11 @@ from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import QemuGuest, boot
 from toolkit.rig.recording import Failure, Recording, Schedule, Step, Transcript
 from toolkit.store import default_store
-from toolkit.userspace import sim
+from toolkit.userspace import sim, together
 from toolkit.userspace.build import compile_tree, directory_reader, tree_reader
 from toolkit.userspace.follow import follow
-from toolkit.userspace.sim import Simulation
+from toolkit.userspace.sim import Difference, Simulation
+from toolkit.userspace.together import Exploration
 from toolkit.verdict import Check, Status
 from toolkit.workload import Workload, catalogue
 
@@ -86,6 +87,8 @@ STEPS = "steps"
 # A quick look at each tree's zsmalloc in user space: requests, and the pages that it is made for.
 SIM_OPERATIONS = 40_000
 SIM_PAGE_SIZES = (4096, 65536)
+# Cases of several CPUs at once: most races that these find, they find in the first hundred.
+SIM_CASES = 300
 _SIM_S = 300.0
 # Of a difference, only what is found at once is left out.
 _SHRINK_S = 5.0
@@ -303,35 +306,69 @@ def check_simulated(name: str, tree: Tree, *, seed: int, progress: Progress) -> 
                 done = sim.simulate(
                     program, made, operations=SIM_OPERATIONS, seed=seed, deadline=deadline, shrink_s=_SHRINK_S
                 )
+                explored = together.explore(
+                    program, made, cases=SIM_CASES, seed=seed, deadline=deadline, shrink_s=_SHRINK_S
+                )
             except HostError as error:
                 yield Check(check, Status.ERROR, error.message)
                 continue
-            difference = done.difference
-            if difference is not None:
-                yield Check(
-                    check, Status.FAIL, difference.what, difference.expected, difference.seen, because
-                )
-            elif done.never_done:
-                yield Check(check, Status.ERROR, f"exercised nothing: never {', '.join(done.never_done)}")
-            else:
-                total = sum(done.done.values())
-                yield Check(check, Status.PASS, f"{total} requests, none differs", because=because)
+            yield _said(check, done, because)
+            yield _said(
+                f"together/{name} {page_size >> 10}K",
+                explored,
+                "whatever CPUs do at once, nothing is lost, nothing is left, and no lock is forgotten",
+            )
+
+
+def _said(name: str, did: Simulation | Exploration, because: str) -> Check:
+    """What came of requests in user space, as a check."""
+    difference = did.difference
+    if difference is not None:
+        return Check(name, Status.FAIL, difference.what, difference.expected, difference.seen, because)
+    if did.never_done:
+        return Check(name, Status.ERROR, f"exercised nothing: never {', '.join(did.never_done)}")
+    return Check(name, Status.PASS, f"{sum(did.done.values())} requests, none differs", because=because)
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a tree's own mm/zsmalloc.c (of that hash) did in user space, beside the model."""
+    """What a tree's own mm/zsmalloc.c (of that hash) did in user space.
+
+    Beside the model, and, unless that differed, with several CPUs at once, if that was asked for.
+    """
 
     sha256: str
     geometry: Geometry
     simulation: Simulation
+    exploration: Exploration | None = None
+
+    @property
+    def difference(self) -> Difference | None:
+        explored = None if self.exploration is None else self.exploration.difference
+        return self.simulation.difference or explored
+
+    @property
+    def never_done(self) -> tuple[str, ...]:
+        explored = () if self.exploration is None else self.exploration.never_done
+        return (*self.simulation.never_done, *(f"{kind} at once" for kind in explored))
 
     @property
     def status(self) -> Status:
         """FAIL if they differ; ERROR if not all kinds of operations were done, which proves nothing."""
-        if self.simulation.difference is not None:
+        if self.difference is not None:
             return Status.FAIL
-        return Status.ERROR if self.simulation.never_done else Status.PASS
+        return Status.ERROR if self.never_done else Status.PASS
+
+    def as_pytest(self) -> str:
+        """A test that fails for as long as what was found is there."""
+        found = self.simulation.difference
+        if found is not None:
+            return found.as_pytest(self.geometry)
+        explored = self.exploration
+        assert explored is not None
+        assert explored.difference is not None
+        assert explored.case is not None
+        return explored.case.as_pytest(self.geometry, explored.difference.what)
 
 
 def simulate(
@@ -340,12 +377,13 @@ def simulate(
     *,
     page_size: int,
     operations: int,
+    cases: int,
     seed: int,
     deadline_s: float,
     progress: Progress,
     shrink_s: float = 60.0,
 ) -> Simulated:
-    """Compile a tree's mm/zsmalloc.c for user space and run it beside the model.
+    """Compile a tree's mm/zsmalloc.c for user space, run it beside the model, and then by several CPUs.
 
     A directory without a series is read as it is, so that an edit has its verdict at once.
     """
@@ -367,7 +405,13 @@ def simulate(
         simulation = sim.simulate(
             program, made, operations=operations, seed=seed, deadline=deadline, shrink_s=shrink_s
         )
-    return Simulated(program.source_sha256, made, simulation)
+    if not cases or simulation.difference is not None:
+        return Simulated(program.source_sha256, made, simulation)
+    with progress.step(f"{cases} cases of several CPUs at once, seed {seed}"):
+        exploration = together.explore(
+            program, made, cases=cases, seed=seed, deadline=deadline, shrink_s=shrink_s
+        )
+    return Simulated(program.source_sha256, made, simulation, exploration)
 
 
 def inspect(kept: Archive, target: str, vmlinux: Path | None) -> Mapping[str, Inspection]:

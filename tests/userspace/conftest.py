@@ -20,11 +20,12 @@ COMPILE_S = 600.0
 
 def ports() -> list[tuple[str, str]]:
     """Each kernel that the model knows, as it is and with every series that is ported to it."""
+    lines = {kernel: source.fetch(source.load(kernel), progress=lambda _: None).line for kernel in KERNELS}
     return [
         (kernel, name)
-        for kernel in KERNELS
+        for kernel, line in lines.items()
         for name in series.names()
-        if name == series.BASELINE or kernel in series.load(name).kernels
+        if name == series.BASELINE or line in series.load(name).kernels
     ]
 
 

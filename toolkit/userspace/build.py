@@ -252,7 +252,8 @@ def _compile(directory: Path, flags: list[str], deadline: Deadline) -> None:
             # No system header is found on the kernel's side but the compiler's own.
             ["-c", "-ffreestanding", "-I", tree, "-I", SHIM, SHIM / "unit.c", "-o", directory / "unit.o"],
             ["-c", SHIM / "host.c", "-o", directory / "host.o"],
-            [directory / "unit.o", directory / "host.o", "-o", directory / "zsmalloc"],
+            ["-c", SHIM / "turns.c", "-o", directory / "turns.o"],
+            [*(directory / f"{part}.o" for part in ("unit", "host", "turns")), "-o", directory / "zsmalloc"],
         ]
     )
     # Messages name files as the kernel does.

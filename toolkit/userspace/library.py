@@ -59,10 +59,15 @@ class Request(IntEnum):
     SLAB_OBJECTS = 23  # of all caches and kmalloc()
     CLASSES = 24  # pool a: text, debugfs `classes`
     LAYOUT = 25  # pool a: text, see Library.layout()
-    MOVE = 26  # isolate and migrate, mode a, the next movable page from the b-th page on
+    # Isolate and migrate, mode a, the next movable page from the b-th page on; or only put it back (a = 3).
+    MOVE = 26
     # Fill and compare objects and lay pages far apart (a = 1, as at first), or be fast (0); refused
     # while a page is taken.
     CONTENT = 27
+    # The b requests that follow, shared out over a CPUs (1 to 4), one after the other to each; the CPUs
+    # take turns as seed c says.  Only such as may meet: MALLOC, FREE, VERIFY, REWRITE, COMPACT,
+    # SHRINK_SCAN, MOVE, RUN_WORK, HUGE_SIZE, of objects up to the highest id before, each on one CPU.
+    TOGETHER = 28
 
 
 # The answer to a request that made no sense when it came.

@@ -10,10 +10,10 @@
 #define NR_POOLS 16
 
 /* Numbers shared with toolkit/userspace/library.py. */
-enum request {
+enum op {
 	CREATE, DESTROY, MALLOC, FREE, VERIFY, REWRITE, COMPACT, ISOLATE, MIGRATE, PUTBACK, HOLD, RELEASE,
 	RUN_WORK, FAIL_PAGE, FAIL_SLAB, CONTEND, SHRINK_COUNT, SHRINK_SCAN, TOTAL_PAGES, PAGES_COMPACTED,
-	HUGE_SIZE, PAGES_TAKEN, ZONE_PAGES, SLAB_OBJECTS, CLASSES, LAYOUT, MOVE, CONTENT,
+	HUGE_SIZE, PAGES_TAKEN, ZONE_PAGES, SLAB_OBJECTS, CLASSES, LAYOUT, MOVE, CONTENT, TOGETHER,
 };
 
 struct object {
@@ -29,7 +29,7 @@ static struct object *objects;
 static uint64_t nr_objects;
 /* Two runs of bytes without a pattern: every object holds a piece of it. */
 static unsigned char noise[PAGE_SIZE + 65536];
-static unsigned char scratch[PAGE_SIZE];
+static __thread unsigned char scratch[PAGE_SIZE];
 /* A page that is isolated, on a list of its own: each has another isolator. */
 struct isolation {
 	struct list_head link;
@@ -233,21 +233,26 @@ static struct page *page_of(uint64_t id)
 	return (struct page *)page;
 }
 
-static int64_t request_isolate(struct page *page)
+/* NULL if the page cannot be isolated. */
+static struct isolation *isolate(struct page *page)
 {
-	struct isolation *isolation;
+	struct isolation *isolation = host_alloc(sizeof(*isolation));
 
-	if (!page)
-		return REFUSED;
-	isolation = host_alloc(sizeof(*isolation));
 	INIT_LIST_HEAD(&isolation->list);
 	isolation->page = page;
 	if (!CORE_ISOLATE(page, &isolation->list)) {
 		host_free(isolation);
-		return -EBUSY;
+		return NULL;
 	}
 	list_add(&isolation->link, &isolated);
-	return page_nr(page);
+	return isolation;
+}
+
+static int64_t request_isolate(struct page *page)
+{
+	if (!page)
+		return REFUSED;
+	return isolate(page) ? (int64_t)page_nr(page) : -EBUSY;
 }
 
 static void end_isolation(struct isolation *isolation)
@@ -265,7 +270,8 @@ static int64_t migrate(struct isolation *isolation, uint32_t mode)
 	error = core_migrate(isolation->page, mode, &isolation->list);
 	if (error < 0)
 		return error;
-	CHECK(!page_taken[nr], "a page that was moved away from is still referenced");
+	/* Another may look at it yet, or have got it anew. */
+	CHECK(!page_taken[nr] || turns_taken, "a page that was moved away from is still referenced");
 	end_isolation(isolation);
 	return error;
 }
@@ -293,17 +299,22 @@ static int64_t request_putback(uint64_t n)
 	return 0;
 }
 
+/* A mode of moving that is none: the page is put back at once. */
+#define PUT_BACK 3
+
 /* Isolate a page and move it at once; what cannot be moved is put back. */
 static int64_t request_move(struct page *page, uint32_t mode)
 {
-	int64_t error = request_isolate(page);
 	struct isolation *isolation;
+	int64_t error;
 
-	if (error < 0)
-		return error;
-	isolation = nth_isolated(0);
-	error = migrate(isolation, mode);
-	if (error < 0)
+	if (!page)
+		return REFUSED;
+	isolation = isolate(page);
+	if (!isolation)
+		return -EBUSY;
+	error = mode == PUT_BACK ? 0 : migrate(isolation, mode);
+	if (error < 0 || mode == PUT_BACK)
 		putback(isolation);
 	return error;
 }
@@ -434,7 +445,7 @@ static int64_t request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 {
 	struct object *object;
 
-	switch ((enum request)op) {
+	switch ((enum op)op) {
 	case CREATE:
 		return request_create(a);
 	case DESTROY:
@@ -511,6 +522,8 @@ static int64_t request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 		return request_layout(a);
 	case CONTENT:
 		return request_content(a);
+	case TOGETHER:
+		break;
 	}
 	return REFUSED;
 }
@@ -526,6 +539,75 @@ int64_t driver_request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 	shim_run_rcu();
 	CHECK(at_rest(), "a lock, a mapping or preemption was left behind");
 	return result;
+}
+
+/* ---- several CPUs ---- */
+static struct {
+	const struct request *requests;
+	int64_t *answers;
+	uint64_t count;
+	unsigned int cpus;
+} shared_out;
+
+/* What needs nothing that another CPU may be changing: an object is one CPU's alone. */
+static bool may_be_shared_out(const struct request *request)
+{
+	switch ((enum op)request->op) {
+	case MALLOC:
+	case FREE:
+	case VERIFY:
+	case REWRITE:
+		return request->c < nr_objects && request->a < NR_POOLS;
+	case COMPACT:
+	case SHRINK_SCAN:
+	case MOVE:
+	case RUN_WORK:
+	case HUGE_SIZE:
+		return request->a < NR_POOLS;
+	default:
+		return false;
+	}
+}
+
+static void one_cpu(unsigned int cpu)
+{
+	uint64_t i;
+
+	shim_cpu_up();
+	for (i = cpu; i < shared_out.count; i += shared_out.cpus) {
+		const struct request *each = &shared_out.requests[i];
+
+		shared_out.answers[i] = request(each->op, each->a, each->b, each->c);
+		CHECK(at_rest(), "a lock, a mapping or preemption was left behind");
+	}
+	shim_cpu_down();
+}
+
+bool driver_is_together(const struct request *request)
+{
+	return request->op == TOGETHER;
+}
+
+uint64_t driver_together(const struct request *requests, int64_t *answers, uint64_t count)
+{
+	const struct request *how = requests;
+	uint64_t i;
+
+	answers[0] = REFUSED;
+	if (!how->a || how->a > TURNS_MAX || how->b >= count || any_held())
+		return 1;
+	for (i = 1; i <= how->b; i++)
+		if (!may_be_shared_out(&requests[i]))
+			return 1;
+	fail_page_in = fail_slab_in = 0;
+	shared_out.requests = requests + 1;
+	shared_out.answers = answers + 1;
+	shared_out.count = how->b;
+	shared_out.cpus = how->a;
+	turns_take(how->a, how->c, one_cpu);
+	shim_run_rcu();
+	answers[0] = 0;
+	return how->b + 1;
 }
 
 const char *driver_text(size_t *length)

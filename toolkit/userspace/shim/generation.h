@@ -21,12 +21,17 @@
 	memcpy(to, _at, size); \
 	zs_obj_read_end(pool, handle, size, _at); } while (0)
 #else
+/* Whoever maps an object holds a spinlock, or has a CPU to itself. */
 #define ACCESS_WRITE(pool, handle, from, size) do { \
+	preempt_disable(); \
 	memcpy(zs_map_object(pool, handle, ZS_MM_WO), from, size); \
-	zs_unmap_object(pool, handle); } while (0)
+	zs_unmap_object(pool, handle); \
+	preempt_enable(); } while (0)
 #define ACCESS_READ(pool, handle, to, size) do { \
+	preempt_disable(); \
 	memcpy(to, zs_map_object(pool, handle, ZS_MM_RO), size); \
-	zs_unmap_object(pool, handle); } while (0)
+	zs_unmap_object(pool, handle); \
+	preempt_enable(); } while (0)
 #endif
 
 #ifdef SHIM_ALLOCATED_SHRINKER

@@ -8,7 +8,7 @@
  *      migration, struct page): see toolkit/userspace/build.py
  *   2. the kernel's behaviour, with more checks than the kernel has: locks,
  *      preemption, pages, slab caches, mappings
- *   3. the kernel's behaviour for one CPU that is never interrupted: atomics,
+ *   3. the kernel's behaviour for CPUs that take turns, see turns.c: atomics,
  *      per-CPU data, RCU, work queues
  *   4. nothing at all: annotations, tracepoints
  */
@@ -180,6 +180,11 @@ static inline bool is_power_of_2(unsigned long n) { return n && !(n & (n - 1)); 
 /* Checks of the shim's own. */
 #define CHECK(ok, what) do { if (unlikely(!(ok))) host_fail("CHECK", __FILE__, __LINE__, what); } while (0)
 
+/* Where another CPU may come on; most of the time there is none. */
+#define POINT() do { if (unlikely(turns_taken)) turns_point(); } while (0)
+/* Wait until another CPU made it true. */
+#define AWAIT(cond, what) do { while (!(cond)) CHECK(turns_wait(), what); } while (0)
+
 #define KBUILD_MODNAME "zsmalloc"
 #define pr_info(fmt, ...) host_log(fmt, ##__VA_ARGS__)
 #define pr_warn pr_info
@@ -187,7 +192,7 @@ static inline bool is_power_of_2(unsigned long n) { return n && !(n & (n - 1)); 
 #define pr_debug(...) do { } while (0)
 #define printk(fmt, ...) host_log(fmt, ##__VA_ARGS__)
 
-/* ---- 3. atomics of a single CPU ---- */
+/* ---- 3. atomics: a CPU's turn does not end within one ---- */
 typedef struct { int counter; } atomic_t;
 typedef struct { long counter; } atomic_long_t;
 typedef struct { s64 counter; } atomic64_t;
@@ -201,10 +206,10 @@ typedef struct { s64 counter; } atomic64_t;
 #define smp_store_release(p, v) WRITE_ONCE(*(p), v)
 #define smp_mb__before_atomic() barrier()
 #define smp_mb__after_atomic() barrier()
-#define cpu_relax() barrier()
-#define cmpxchg(p, o, n) ({ typeof(*(p)) _v = *(p); if (_v == (o)) *(p) = (n); _v; })
+#define cpu_relax() CHECK(turns_wait(), "hung: a loop waits for what nobody does")
+#define cmpxchg(p, o, n) ({ POINT(); typeof(*(p)) _v = *(p); if (_v == (o)) *(p) = (n); _v; })
 #define xchg(p, n) ({ typeof(*(p)) _v = *(p); *(p) = (n); _v; })
-#define try_cmpxchg(p, op, n) ({ bool _y = *(p) == *(op); if (_y) *(p) = (n); else *(op) = *(p); _y; })
+#define try_cmpxchg(p, op, n) ({ POINT(); bool _y = *(p) == *(op); if (_y) *(p) = (n); else *(op) = *(p); _y; })
 
 #define ATOMIC_OPS(name, T, A) \
 static inline T name##_read(const A *v) { return READ_ONCE(v->counter); } \
@@ -256,8 +261,10 @@ static inline bool xor_unlock_is_negative_byte(unsigned long mask, volatile unsi
 }
 static inline bool test_and_set_bit(long nr, volatile unsigned long *p)
 {
-	bool old = test_bit(nr, p);
+	bool old;
 
+	POINT();
+	old = test_bit(nr, p);
 	set_bit(nr, p);
 	return old;
 }
@@ -273,9 +280,9 @@ static inline bool test_and_clear_bit(long nr, volatile unsigned long *p)
 #define __ffs(word) ((unsigned long)__builtin_ctzl(word))
 
 /* ---- 2. preemption and sleeping ---- */
-extern int shim_preempt_count;	/* spinlocks, kmaps and local locks that are held */
-extern int shim_pagefault_count;
-extern int shim_rcu_depth;
+extern __thread int shim_preempt_count;	/* spinlocks, kmaps and local locks that are held */
+extern __thread int shim_pagefault_count;
+extern __thread int shim_rcu_depth;
 #define preempt_disable() ((void)shim_preempt_count++)
 #define preempt_enable() do { CHECK(shim_preempt_count > 0, "preempt_enable() without preempt_disable()"); \
 	shim_preempt_count--; } while (0)
@@ -286,21 +293,23 @@ extern int shim_rcu_depth;
 #define in_atomic() (shim_preempt_count != 0)
 #define might_sleep() CHECK(!shim_preempt_count && !shim_rcu_depth, "sleeping function called in atomic context")
 #define might_sleep_if(cond) do { if (cond) might_sleep(); } while (0)
-#define cond_resched() might_sleep()
-#define rcu_read_lock() ((void)shim_rcu_depth++)
+#define cond_resched() do { might_sleep(); POINT(); } while (0)
+/* How many CPUs read. */
+extern int shim_rcu_readers;
+#define rcu_read_lock() ((void)(shim_rcu_readers += !shim_rcu_depth++))
 #define rcu_read_unlock() do { CHECK(shim_rcu_depth > 0, "rcu_read_unlock() without a lock"); \
-	shim_rcu_depth--; } while (0)
+	shim_rcu_readers -= !--shim_rcu_depth; POINT(); } while (0)
 #define rcu_dereference(p) READ_ONCE(p)
 #define rcu_assign_pointer(p, v) WRITE_ONCE(p, v)
 #define synchronize_rcu() shim_run_rcu()
 #define rcu_barrier() shim_run_rcu()
-/* A grace period ends with each request, or when somebody waits for it. */
+/* A grace period ends with each request, with all that are carried out together, or when somebody waits for it. */
 void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *head));
 void shim_kfree_rcu(struct rcu_head *head, size_t offset);
 #define kfree_rcu(object, head) shim_kfree_rcu(&(object)->head, offsetof(typeof(*(object)), head))
 void shim_run_rcu(void);
 
-/* ---- 2. locks: taking one twice, or giving back what is not held, is found at once ---- */
+/* ---- 2. locks: waiting for what nobody gives back, or giving back what is not held, is found at once ---- */
 typedef struct spinlock { bool held; } spinlock_t;
 typedef struct { int readers; bool writer; } rwlock_t;
 typedef struct { bool held; } local_lock_t;
@@ -314,12 +323,13 @@ struct rw_semaphore { int unused; };
 #define SINGLE_DEPTH_NESTING 1
 #define spin_lock_init(l) ((void)((l)->held = false))
 #define rwlock_init(l) ((void)((l)->readers = 0, (l)->writer = false))
-#define spin_lock(l) do { CHECK(!(l)->held, "deadlock: " #l " is held already"); \
+#define spin_lock(l) do { POINT(); AWAIT(!(l)->held, "deadlock: " #l " is held already"); \
 	(l)->held = true; preempt_disable(); } while (0)
 #define spin_lock_nested(l, n) spin_lock(l)
-#define spin_trylock(l) ({ bool _got = !(l)->held; if (_got) { (l)->held = true; preempt_disable(); } _got; })
+#define spin_trylock(l) ({ POINT(); bool _got = !(l)->held; \
+	if (_got) { (l)->held = true; preempt_disable(); } _got; })
 #define spin_unlock(l) do { CHECK((l)->held, #l " is released but not held"); \
-	(l)->held = false; preempt_enable(); } while (0)
+	(l)->held = false; preempt_enable(); POINT(); } while (0)
 #define spin_lock_irqsave(l, f) do { (f) = 0; spin_lock(l); } while (0)
 #define spin_unlock_irqrestore(l, f) do { (void)(f); spin_unlock(l); } while (0)
 #define assert_spin_locked(l) CHECK((l)->held, #l " must be held")
@@ -328,25 +338,27 @@ struct rw_semaphore { int unused; };
 #define spin_is_locked(l) ((l)->held)
 #define spin_is_contended(l) shim_contended()
 #define rwlock_is_contended(l) shim_contended()
-#define read_lock(l) do { CHECK(!(l)->writer, "deadlock: " #l " is held for writing"); \
+#define read_lock(l) do { POINT(); AWAIT(!(l)->writer, "deadlock: " #l " is held for writing"); \
 	(l)->readers++; preempt_disable(); } while (0)
 #define read_unlock(l) do { CHECK((l)->readers > 0, #l " is released but not held for reading"); \
-	(l)->readers--; preempt_enable(); } while (0)
-#define write_lock(l) do { CHECK(!(l)->writer && !(l)->readers, "deadlock: " #l " is held already"); \
+	(l)->readers--; preempt_enable(); POINT(); } while (0)
+#define write_lock(l) do { POINT(); AWAIT(!(l)->writer && !(l)->readers, "deadlock: " #l " is held already"); \
 	(l)->writer = true; preempt_disable(); } while (0)
 #define write_lock_nested(l, n) write_lock(l)
-#define write_trylock(l) ({ bool _got = !(l)->writer && !(l)->readers; \
+#define write_trylock(l) ({ POINT(); bool _got = !(l)->writer && !(l)->readers; \
 	if (_got) { (l)->writer = true; preempt_disable(); } _got; })
 #define write_unlock(l) do { CHECK((l)->writer, #l " is released but not held for writing"); \
-	(l)->writer = false; preempt_enable(); } while (0)
+	(l)->writer = false; preempt_enable(); POINT(); } while (0)
+/* Of each CPU its own: nobody gives it back while this one waits. */
 #define local_lock(l) do { CHECK(!(l)->held, "deadlock: " #l " is held already"); \
 	(l)->held = true; preempt_disable(); } while (0)
 #define local_unlock(l) do { CHECK((l)->held, #l " is released but not held"); \
 	(l)->held = false; preempt_enable(); } while (0)
 #define mutex_init(l) ((void)((l)->held = false))
-#define mutex_lock(l) do { might_sleep(); CHECK(!(l)->held, "deadlock: " #l " is held already"); \
+#define mutex_lock(l) do { might_sleep(); POINT(); AWAIT(!(l)->held, "deadlock: " #l " is held already"); \
 	(l)->held = true; } while (0)
-#define mutex_unlock(l) do { CHECK((l)->held, #l " is released but not held"); (l)->held = false; } while (0)
+#define mutex_unlock(l) do { CHECK((l)->held, #l " is released but not held"); \
+	(l)->held = false; POINT(); } while (0)
 bool shim_contended(void);
 /* 4. lockdep is not here. */
 #define lockdep_init_map(...) do { } while (0)
@@ -409,8 +421,8 @@ char *kasprintf(gfp_t gfp, const char *format, ...);
 #define kmalloc_obj(object, ...) ((typeof(object) *)kmalloc(sizeof(object), GFP_KERNEL))
 #define kzalloc_obj(object, ...) ((typeof(object) *)kzalloc(sizeof(object), GFP_KERNEL))
 
-/* ---- 3. per-CPU data of the one CPU ---- */
-#define DEFINE_PER_CPU(T, name) typeof(T) name
+/* ---- 3. per-CPU data: each thread that takes turns is a CPU ---- */
+#define DEFINE_PER_CPU(T, name) __thread typeof(T) name
 #define this_cpu_ptr(p) (p)
 #define raw_cpu_ptr(p) (p)
 #define per_cpu(name, cpu) (name)
@@ -420,6 +432,9 @@ enum cpuhp_state { CPUHP_MM_ZS_PREPARE };
 int cpuhp_setup_state(enum cpuhp_state state, const char *name, int (*startup)(unsigned int),
 		      int (*teardown)(unsigned int));
 void cpuhp_remove_state(enum cpuhp_state state);
+/* The CPU that is this thread comes up, with all that was to be made for it, and goes. */
+void shim_cpu_up(void);
+void shim_cpu_down(void);
 
 /* ---- 3. work queues: work waits until the driver runs it or somebody flushes it ---- */
 struct work_struct { void (*func)(struct work_struct *work); bool pending; struct work_struct *next; };
@@ -430,14 +445,14 @@ bool schedule_work(struct work_struct *work);
 #define queue_work(queue, work) schedule_work(work)
 bool flush_work(struct work_struct *work);
 bool cancel_work_sync(struct work_struct *work);
-/* 3. waiting for something: nobody else runs, so it is true already or never will be. */
+/* 3. waiting for something: work or another CPU makes it true, or nobody will. */
 typedef struct { int unused; } wait_queue_head_t;
 #define DECLARE_WAIT_QUEUE_HEAD(name) wait_queue_head_t name
 #define init_waitqueue_head(q) ((void)(q))
 #define wake_up(q) ((void)(q))
 #define wake_up_all(q) ((void)(q))
 #define wait_event(q, cond) do { might_sleep(); while (!(cond)) \
-	CHECK(shim_run_work(), "hung: nobody will make true: " #cond); } while (0)
+	CHECK(shim_run_work() || turns_wait(), "hung: nobody will make true: " #cond); } while (0)
 #define wait_var_event(v, cond) wait_event(v, cond)
 #define wake_up_var(v) ((void)(v))
 bool shim_run_work(void);

@@ -147,6 +147,7 @@ static struct page *take_page(void)
 struct page *alloc_page(gfp_t gfp)
 {
 	might_sleep_if(gfpflags_allow_blocking(gfp));
+	POINT();
 	if (fail_page_in && --fail_page_in == 0)
 		return NULL;
 	return take_page();
@@ -184,6 +185,7 @@ static void release_page(struct page *page)
 
 void __free_page(struct page *page)
 {
+	POINT();
 	if (put_page_testzero(page))
 		release_page(page);
 }
@@ -193,14 +195,17 @@ static void release_head(struct page *head);
 
 static inline void get_page(struct page *page)
 {
-	struct page *head = compound_head(page);
+	struct page *head;
 
+	POINT();
+	head = compound_head(page);
 	CHECK(page_ref_count(head) > 0, "get_page() of a free page");
 	page_ref_inc(head);
 }
 
 static inline bool get_page_unless_zero(struct page *page)
 {
+	POINT();
 #ifdef SHIM_COUNTS_UNLESS_ZERO
 	return page_ref_add_unless_zero(page, 1);
 #else
@@ -212,6 +217,7 @@ static inline void put_page(struct page *page)
 {
 	struct page *head = compound_head(page);
 
+	POINT();
 	if (put_page_testzero(head))
 		release_head(head);
 }
@@ -226,19 +232,20 @@ static inline bool trylock_page(struct page *page)
 static inline void lock_page(struct page *page)
 {
 	might_sleep();
-	CHECK(trylock_page(page), "deadlock: lock_page() of a page that is locked already");
+	AWAIT(trylock_page(page), "deadlock: lock_page() of a page that is locked already");
 }
 
 static inline void unlock_page(struct page *page)
 {
 	CHECK(PageLocked(page), "unlock_page() of a page that is not locked");
 	clear_bit(PG_locked, &FLAGS(compound_head(page)));
+	POINT();
 }
 
 static inline void wait_on_page_locked(struct page *page)
 {
 	might_sleep();
-	CHECK(!PageLocked(page), "hung: nobody will unlock the page");
+	AWAIT(!PageLocked(page), "hung: nobody will unlock the page");
 }
 
 /* ---- the same by folio, which is a page here ---- */
@@ -288,8 +295,8 @@ static inline struct folio *folio_get_nontail_page(struct page *page)
 }
 
 /* ---- mappings are returned in the reverse order of their making ---- */
-static unsigned long mapped[16];
-static unsigned int mapped_depth;
+static __thread unsigned long mapped[16];
+static __thread unsigned int mapped_depth;
 
 void *kmap_local_page(struct page *page)
 {
@@ -299,6 +306,7 @@ void *kmap_local_page(struct page *page)
 	CHECK(mapped_depth < 16, "too many mappings");
 	mapped[mapped_depth++] = nr;
 	page_maps[nr]++;
+	POINT();
 	return page_memory(nr);
 }
 
@@ -308,6 +316,7 @@ void kunmap_local(const void *address)
 
 	CHECK(mapped_depth, "kunmap without kmap");
 	CHECK(mapped[mapped_depth - 1] == nr, "kunmap of another page than was mapped last");
+	POINT();
 	mapped_depth--;
 	page_maps[nr]--;
 }

@@ -3,9 +3,10 @@
 #ifndef SHIM_RUNTIME_H
 #define SHIM_RUNTIME_H
 
-int shim_preempt_count;
-int shim_pagefault_count;
-int shim_rcu_depth;
+__thread int shim_preempt_count;
+__thread int shim_pagefault_count;
+__thread int shim_rcu_depth;
+int shim_rcu_readers;
 struct task_struct shim_task;
 /* Every so many questions the answer is "contended"; 0 is never. */
 static unsigned int contended_every, contended_asked;
@@ -32,6 +33,7 @@ static bool slab_fails(gfp_t gfp)
 {
 	might_sleep_if(gfpflags_allow_blocking(gfp));
 	CHECK(!(gfp & (__GFP_HIGHMEM | __GFP_MOVABLE)), "slab memory is neither high nor movable");
+	POINT();
 	return fail_slab_in && --fail_slab_in == 0;
 }
 
@@ -114,11 +116,12 @@ void kmem_cache_destroy(struct kmem_cache *cache)
 
 void *kmem_cache_alloc(struct kmem_cache *cache, gfp_t gfp)
 {
-	struct kept *kept = cache->kept;
+	struct kept *kept;
 	void *object;
 
 	if (slab_fails(gfp))
 		return NULL;
+	kept = cache->kept;
 	cache->objects++;
 	slab_objects++;
 	if (kept) {
@@ -179,6 +182,7 @@ void shim_run_rcu(void)
 	struct rcu_head *head;
 
 	might_sleep();
+	AWAIT(!shim_rcu_readers, "hung: a grace period never ends");
 	while ((head = rcu_callbacks)) {
 		rcu_callbacks = head->next;
 		if ((size_t)head->func < PAGE_SIZE)
@@ -199,6 +203,7 @@ bool schedule_work(struct work_struct *work)
 	work->pending = true;
 	work->next = pending_work;
 	pending_work = work;
+	POINT();
 	return true;
 }
 
@@ -215,15 +220,28 @@ static bool dequeue_work(struct work_struct *work)
 	return false;
 }
 
+/* Work runs once at a time, whoever runs it. */
+static struct work_struct *running_work;
+
+static void run_work(struct work_struct *work)
+{
+	AWAIT(!running_work, "hung: work never ends");
+	running_work = work;
+	work->func(work);
+	running_work = NULL;
+}
+
 bool shim_run_work(void)
 {
-	struct work_struct *work = pending_work;
+	struct work_struct *work;
 
 	might_sleep();
+	POINT();
+	work = pending_work;
 	if (!work)
 		return false;
 	dequeue_work(work);
-	work->func(work);
+	run_work(work);
 	return true;
 }
 
@@ -234,25 +252,45 @@ bool flush_work(struct work_struct *work)
 	might_sleep();
 	pending = dequeue_work(work);
 	if (pending)
-		work->func(work);
+		run_work(work);
+	AWAIT(running_work != work, "hung: work never ends");
 	return pending;
 }
 
 bool cancel_work_sync(struct work_struct *work)
 {
+	bool pending;
+
 	might_sleep();
-	return dequeue_work(work);
+	pending = dequeue_work(work);
+	AWAIT(running_work != work, "hung: work never ends");
+	return pending;
 }
 
-/* ---- CPU hotplug: the one CPU comes up at once and never goes ---- */
+/* ---- CPU hotplug: one CPU comes up at once and never goes, others only take turns ---- */
+static int (*cpu_startup)(unsigned int), (*cpu_teardown)(unsigned int);
+
 int cpuhp_setup_state(enum cpuhp_state state, const char *name, int (*startup)(unsigned int),
 		      int (*teardown)(unsigned int))
 {
 	(void)state;
 	(void)name;
-	(void)teardown;
 	might_sleep();
+	cpu_startup = startup;
+	cpu_teardown = teardown;
 	return startup(0);
+}
+
+void shim_cpu_up(void)
+{
+	if (cpu_startup)
+		CHECK(cpu_startup(0) == 0, "a CPU does not come up");
+}
+
+void shim_cpu_down(void)
+{
+	if (cpu_teardown)
+		CHECK(cpu_teardown(0) == 0, "a CPU does not go");
 }
 
 void cpuhp_remove_state(enum cpuhp_state state)
