@@ -42,9 +42,10 @@ _OF_MM_STAT = frozenset(
 # How many differences a check spells out.
 SHOWN = 5
 
-# What a guest at rest takes more or less of at another time, for what nothing counts: buffers
-# of its network, stacks that are kept.  Up to 20 pages were seen.
-_NOISE_PAGES = 48
+# What a guest at rest takes more or less of at another time, for what nothing counts: stacks that
+# are kept, buffers of its network, of which one packet can keep eight pages (SKB_FRAG_PAGE_ORDER).
+# Up to 139 pages were seen in 170 runs, most of them less than 10.
+_NOISE_PAGES = 256
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@
  * those that /proc/kpageflags says are free, of the page cache, anonymous, slab and the
  * like: what is left is the kernel's own, most of which cannot be moved, and zsmalloc's.
  * A tail counts if it does not follow its head: a zspage can pose as the head of its pages.
+ * In newer kernels what can be moved has the mark of what is up to date (PG_movable_ops of
+ * include/linux/page-flags.h): pages with that mark and pages without are tried by turns.
  * A page that was offlined is lost to the guest.
  */
 #define _GNU_SOURCE
@@ -26,7 +28,7 @@
 #define NOT_ZSMALLOC                                                                                        \
 	(BIT(KPF_LRU) | BIT(KPF_SLAB) | BIT(KPF_BUDDY) | BIT(KPF_ANON) |                                       \
 	 BIT(KPF_COMPOUND_HEAD) | BIT(KPF_HUGE) | BIT(KPF_HWPOISON) | BIT(KPF_NOPAGE) | BIT(KPF_OFFLINE) |     \
-	 BIT(KPF_PGTABLE) | BIT(KPF_RESERVED) | BIT(KPF_SWAPBACKED) | BIT(KPF_UPTODATE))
+	 BIT(KPF_PGTABLE) | BIT(KPF_RESERVED) | BIT(KPF_SWAPBACKED))
 
 static const struct option long_options[] = {
 	{ "pages", required_argument, NULL, 'p' },
@@ -45,33 +47,47 @@ static int is_tail_of_page(uint64_t flags, int *in_compound)
 	return *in_compound;
 }
 
-/* The frames that may be zsmalloc's, and how many. */
-static uint64_t *candidates(const char *path, uint64_t *count)
+struct frames {
+	uint64_t *at, count, room;
+};
+
+static void add(struct frames *frames, uint64_t frame)
+{
+	if (frames->count == frames->room) {
+		frames->room = frames->room ? 2 * frames->room : 1024;
+		frames->at = realloc(frames->at, frames->room * sizeof(*frames->at));
+		if (!frames->at)
+			die(STATUS_IO, errno, "%" PRIu64 " frames", frames->room);
+	}
+	frames->at[frames->count++] = frame;
+}
+
+/* The frames that may be zsmalloc's: those with the mark, and those without. */
+static void find(const char *path, struct frames found[2])
 {
 	int file = open(path, O_RDONLY);
-	uint64_t *frames = NULL, flags[512], frame = 0, room = 0;
+	uint64_t flags[512], frame = 0;
 	int in_compound = 0;
 	ssize_t length;
 
 	if (file < 0)
 		die(STATUS_IO, errno, "%s", path);
-	*count = 0;
 	while ((length = read(file, flags, sizeof(flags))) > 0)
-		for (ssize_t i = 0; i < length / 8; i++, frame++) {
-			if (is_tail_of_page(flags[i], &in_compound) || flags[i] & NOT_ZSMALLOC)
-				continue;
-			if (*count == room) {
-				room = room ? 2 * room : 1024;
-				frames = realloc(frames, room * sizeof(*frames));
-				if (!frames)
-					die(STATUS_IO, errno, "%" PRIu64 " frames", room);
-			}
-			frames[(*count)++] = frame;
-		}
+		for (ssize_t i = 0; i < length / 8; i++, frame++)
+			if (!is_tail_of_page(flags[i], &in_compound) && !(flags[i] & NOT_ZSMALLOC))
+				add(&found[!(flags[i] & BIT(KPF_UPTODATE))], frame);
 	if (length < 0)
 		die(STATUS_IO, errno, "%s", path);
 	close(file);
-	return frames;
+}
+
+/* One of those that are left, and no more. */
+static uint64_t take(struct frames *frames, uint64_t *random)
+{
+	uint64_t at = draw(random) % frames->count, frame = frames->at[at];
+
+	frames->at[at] = frames->at[--frames->count];
+	return frame;
 }
 
 static int offline(const char *path, uint64_t address)
@@ -91,9 +107,9 @@ int main(int argc, char **argv)
 {
 	const char *flags_file = "/proc/kpageflags";
 	const char *offline_file = "/sys/devices/system/memory/soft_offline_page";
-	uint64_t pages = 0, tries = 0, seed = 0, offlined = 0, refused = 0, count, random;
+	uint64_t pages = 0, tries = 0, seed = 0, offlined = 0, refused = 0, random;
 	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t *frames;
+	struct frames found[2] = { 0 };
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -107,18 +123,20 @@ int main(int argc, char **argv)
 	if (!pages || !tries || optind < argc)
 		die(STATUS_USAGE, 0, "usage: offline --pages=N --tries=N --seed=S");
 
-	frames = candidates(flags_file, &count);
+	find(flags_file, found);
 	random = mix64(seed);
-	for (; tries && count && offlined < pages; tries--) {
-		uint64_t at = draw(&random) % count;
+	for (; tries && (found[0].count || found[1].count) && offlined < pages; tries--) {
+		struct frames *from = &found[tries % 2];
 
-		if (offline(offline_file, frames[at] * page_bytes))
+		if (!from->count)
+			from = &found[(tries + 1) % 2];
+		if (offline(offline_file, take(from, &random) * page_bytes))
 			refused++;
 		else
 			offlined++;
-		frames[at] = frames[--count];
 	}
-	free(frames);
+	free(found[0].at);
+	free(found[1].at);
 	printf("{\"program\": \"offline\", \"offlined\": %" PRIu64 ", \"refused\": %" PRIu64 "}\n", offlined, refused);
 	return STATUS_OK;
 }

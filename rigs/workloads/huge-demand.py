@@ -5,13 +5,13 @@ from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import page_bytes, run, run_together
 
 DISK_BYTES = 20 << 20
-SECONDS = 6
+SECONDS = 8
 # Of each thread: a small machine has small buffers for the trace.
 OPERATIONS = 4000
 # What is neither fragmented nor asked for.
 LEFT_MIB = 18
 THP = "/sys/kernel/mm/transparent_hugepage"
-THP_MIB = 4
+THP_MIB = 12
 # Larger than a page on every architecture, whatever the size of its pages.
 HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 HUGE_MIB = 2
@@ -43,9 +43,9 @@ def exercise(bench: Bench) -> None:
         # Off by default in a machine of this size.
         for name in ("enabled", "defrag"):
             guest.write(f"{THP}/{name}", "madvise")
-        # Half of that is free in the end, a page at a time, and half of this wanted at once.
+        # Half of that is free in the end, a page at a time, and two thirds of this wanted at once.
         fragment_mib = memory.available_mib(guest) - LEFT_MIB
-        wanted = (LEFT_MIB + fragment_mib // 4) // HUGE_MIB
+        wanted = (LEFT_MIB + fragment_mib // 3) // HUGE_MIB
         names = ("compact_stall", "htlb_buddy_alloc_success", "thp_fault_alloc")
         before = memory.counters(guest, *names)
         run_together(

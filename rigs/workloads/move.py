@@ -26,7 +26,7 @@ def exercise(bench: Bench) -> None:
         run(bench, "filled", f"zblk write --mix=spread {state}")
         bench.checkpoint("filled")
 
-        run(bench, "offlined", f"offline --pages=120 --tries=1200 --seed={bench.seed}")
+        run(bench, "offlined", f"offline --pages=240 --tries=2400 --seed={bench.seed}")
         report = run(bench, "verified", f"zblk verify {state}")
         zram.check_accounting(bench, "offlined", device, report)
         bench.checkpoint("offlined")

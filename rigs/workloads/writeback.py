@@ -102,6 +102,7 @@ def exercise(bench: Bench) -> None:
             report = run(
                 bench, f"huger-{turn}", f"zblk write --mix=random --to={slots // 4} --step=2 {state}"
             )
+            zram.outlive(device)
             guest.write(f"{device.sysfs}/idle", "0")
             zram.expect(bench, f"idle-{turn}/now", [], _without("i", device))
             run(bench, f"huge-used-{turn}", f"zblk verify --to={slots // 8} --step=2 {state}")
@@ -118,7 +119,7 @@ def exercise(bench: Bench) -> None:
             guest.write(f"{device.sysfs}/idle", "all")
             idle = device.block_state()
             zram.expect(bench, f"idle-{turn}/left-out", [], _without("i", device))
-            began_s = float(guest.read("/proc/uptime").split()[0])
+            began_s = zram.outlive(device)
             run(bench, f"half-{turn}", f"zblk verify --to={slots // 2} {state}")
             late = [
                 slot

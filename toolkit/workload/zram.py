@@ -112,6 +112,11 @@ class ZramDevice:
         """What an attribute says, without the end of its line."""
         return self.guest.read(f"{self.sysfs}/{name}").decode().strip()
 
+    def has(self, name: str) -> bool:
+        """Whether this kernel's zram has such an attribute."""
+        there = f"test -e {self.sysfs}/{name}"
+        return self.guest.execute(there, deadline=Deadline.after(_ATTRIBUTE_S), ok=(0, 1)).status == 0
+
     def refuses(self, name: str, value: str) -> str:
         """Why an attribute cannot be set to a value, in the C library's words; nothing if it can."""
         return put(self.guest, f"{self.sysfs}/{name}", value)
@@ -127,6 +132,19 @@ class ZramDevice:
     def _block_state(self) -> list[list[str]]:
         lines = self.guest.read(f"/sys/kernel/debug/zram/{self.name}/block_state").decode().splitlines()
         return [line.split() for line in lines]
+
+
+def outlive(device: ZramDevice) -> float:
+    """A time since boot, in seconds, after all uses so far and before those to come.
+
+    Newer kernels' zram knows only whole seconds, which therefore have to pass.
+    """
+    guest = device.guest
+    coarse = all(used_s.is_integer() for used_s in device.accessed().values())
+    if coarse:
+        guest.execute("sleep 1.1", deadline=Deadline.after(_ATTRIBUTE_S))
+    now_s = float(guest.read("/proc/uptime").split()[0])
+    return float(int(now_s)) if coarse else now_s
 
 
 def put(guest: Guest, path: str, value: str) -> str:
