@@ -9,7 +9,7 @@ SECONDS = 8
 # Of each thread: a small machine has small buffers for the trace.
 OPERATIONS = 4000
 # What is neither fragmented nor asked for.
-LEFT_MIB = 18
+LEFT_MIB = 15
 THP = "/sys/kernel/mm/transparent_hugepage"
 THP_MIB = 12
 # Larger than a page on every architecture, whatever the size of its pages.
