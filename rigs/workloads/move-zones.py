@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Zspages are moved from one zone to another, and counted where they are."""
 
+from collections.abc import Sequence
+
 from toolkit.collect import zoneinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, workload, zram
@@ -8,7 +10,7 @@ from toolkit.workload.programs import page_bytes, run
 
 # More than the zone for movable pages has.
 DISK_BYTES = 72 << 20
-OFFLINED = 300
+OFFLINED = 450
 
 
 @workload(
@@ -24,18 +26,28 @@ def exercise(bench: Bench) -> None:
     guest = bench.guest
     memory.keep_quiet(guest)
     pages_before = zram.nr_zspages(guest)
+    page = page_bytes(guest)
     slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
+    with zram.disk(guest, slots * page) as device:
         state = f"--device={device.device} --state=/tmp/zones.state --cpu=0"
         run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        # What is written first lies in the movable zone, which is full of it: whatever has to go there
-        # goes to another.
+        # The movable zone gets full of it: what has to leave a place there goes to another zone.
         run(bench, "filled", f"zblk write --mix=random --batch=16 {state}")
         bench.checkpoint("filled")
-        run(bench, "thinned", f"zblk discard --batch=16 --from={slots // 2} {state}")
+        run(bench, "thinned", f"zblk discard --batch=16 --step=2 {state}")
+        # What is free in the movable zone now is filled again: on each processor, for each has a list
+        # of free pages of its own.
+        (movable,) = [zone for zone in _zones(guest) if "Movable" in zone.label]
+        count = movable.pages["free"] + sum(movable.on_lists)
+        for cpu in (0, 1):
+            guest.execute(
+                f"taskset -c {cpu} dd if=/dev/zero of=/dev/shm/{cpu} bs={page} count={count} 2>/dev/null",
+                deadline=bench.deadline,
+            )
         before = _zspages(guest)
         run(bench, "offlined", f"offline --pages={OFFLINED} --tries={20 * OFFLINED} --seed={bench.seed}")
         after = _zspages(guest)
+        guest.execute("rm /dev/shm/0 /dev/shm/1", deadline=bench.deadline)
         grown = {zone: after[zone] - before[zone] for zone in after}
         crossed = sum(pages for pages in grown.values() if pages > 0)
         bench.count("crossed", crossed)
@@ -57,7 +69,11 @@ def exercise(bench: Bench) -> None:
     zram.check_residue(bench, "removed", pages_before)
 
 
+def _zones(guest: Guest) -> Sequence[zoneinfo.Zone]:
+    memory.refresh(guest)
+    return zoneinfo.parse(guest.read(zoneinfo.PATH).decode())
+
+
 def _zspages(guest: Guest) -> dict[str, int]:
     """Pages of zspages by zone."""
-    memory.refresh(guest)
-    return {zone.label: zone.nr_zspages for zone in zoneinfo.parse(guest.read(zoneinfo.PATH).decode())}
+    return {zone.label: zone.nr_zspages for zone in _zones(guest)}
