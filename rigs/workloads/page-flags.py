@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from toolkit.collect import zoneinfo
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.drive import Equipped
 from toolkit.workload.programs import page_bytes, run
@@ -25,8 +26,9 @@ _FOREIGN = (
 # What a kernel without a variant uses to know its pages by, and a pageless one must not: 6.1 keeps an
 # offset where the count of mappings is, so that its pages look mapped.
 _OF_OWNER = ("MMAP", "PRIVATE", "PRIVATE_2", "OWNER_PRIVATE")
+_PLAIN: frozenset[str] = frozenset()
 # The looks that a variant declares of each page at rest: flags it has, of TAIL and _OF_OWNER.
-_DECLARED: Mapping[str, frozenset[str]] = {"owner": frozenset(), "compound": frozenset({"TAIL"})}
+_DECLARED: Mapping[str, frozenset[str]] = {"owner": _PLAIN, "compound": frozenset({"TAIL"})}
 # One of so many pages may be somebody else's, allocated meanwhile.
 _NOISE = 16
 
@@ -60,8 +62,8 @@ def exercise(bench: Bench) -> None:
         if bench.internals.variant in _DECLARED:
             declared, noise = _DECLARED[bench.internals.variant], pages // _NOISE
             because = f"the variant {bench.internals.variant} leaves no other flag of struct page to zsmalloc"
-            # Plain pages are not counted: free ones in a processor's own list look the same.
-            others = sum(count for look, count in new.items() if look not in (declared, frozenset()))
+            # Plain pages are not counted: somebody else's are plain, too.
+            others = sum(count for look, count in new.items() if look not in (declared, _PLAIN))
             bench.check(
                 "declared/no-other",
                 others <= noise,
@@ -94,4 +96,7 @@ def _looks(bench: Bench) -> dict[frozenset[str], int]:
         if not names.intersection(_FOREIGN):
             look = frozenset(names.intersection(("TAIL", *_OF_OWNER)))
             looks[look] = looks.get(look, 0) + count
+    # What a processor keeps of free pages for itself looks plain.
+    zones = zoneinfo.parse(bench.guest.read(zoneinfo.PATH).decode())
+    looks[_PLAIN] = looks.get(_PLAIN, 0) - sum(sum(zone.on_lists) for zone in zones)
     return looks
