@@ -18,6 +18,7 @@ from pathlib import Path
 from toolkit import alarms, campaign
 from toolkit.campaign import SIM, Finding
 from toolkit.kernel import faults
+from toolkit.userspace.build import COMPILED
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
@@ -109,25 +110,32 @@ def alarm_table() -> Iterator[str]:
 
 
 def sim_table() -> Iterator[str]:
-    """What user space alone finds of the faults that are in mm/zsmalloc.c."""
+    """What user space alone finds of the faults that are in zsmalloc and in what moves its pages."""
     rows: list[tuple[object, ...]] = [
-        ("kernel", "faults of mm/zsmalloc.c", "harmless", "found", "missed, for they need a race", "missed")
+        ("kernel", "planted in", "faults", "harmless", "found", "missed, for they need a race", "missed")
     ]
     for path in sorted(HERE.glob("sim-*.json")):
         line = path.stem.removeprefix("sim-")
         known = {name: faults.load(line, name) for name in faults.names(line)}
-        tried = [one for one in campaign.load(path).findings if one.fault in known]
-        numbers = campaign.score(tried, known.__getitem__)
-        missed = [
-            known[one.fault]
-            for one in tried
-            if one.fate is campaign.Fate.SURVIVED and known[one.fault].mark != faults.EQUIVALENT
-        ]
-        races = sum(
-            fault.mark == faults.SOMETIMES or any(name.startswith("race-") for name in fault.workloads)
-            for fault in missed
-        )
-        rows.append((line, len(tried), numbers.harmless, numbers.killed, races, len(missed) - races))
+        parts: dict[str, list[campaign.Finding]] = {}
+        for one in campaign.load(path).findings:
+            if one.fault in known:
+                where = ", ".join(sorted(COMPILED.intersection(known[one.fault].files)))
+                parts.setdefault(where, []).append(one)
+        for where, tried in sorted(parts.items(), reverse=True):
+            numbers = campaign.score(tried, known.__getitem__)
+            missed = [
+                known[one.fault]
+                for one in tried
+                if one.fate is campaign.Fate.SURVIVED and known[one.fault].mark != faults.EQUIVALENT
+            ]
+            races = sum(
+                fault.mark == faults.SOMETIMES or any(name.startswith("race-") for name in fault.workloads)
+                for fault in missed
+            )
+            rows.append(
+                (line, where, len(tried), numbers.harmless, numbers.killed, races, len(missed) - races)
+            )
     yield from markdown(*rows)
 
 

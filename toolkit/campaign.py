@@ -21,13 +21,14 @@ from pathlib import Path
 from toolkit import pipeline, saved
 from toolkit.archive import Archive
 from toolkit.errors import BuildError
-from toolkit.kernel import faults, mutants, pageless, series
+from toolkit.kernel import faults, mutants, series
 from toolkit.kernel.faults import Fault
 from toolkit.kernel.mutants import Mutant
 from toolkit.kernel.source import Tree
 from toolkit.pipeline import Target
 from toolkit.progress import Progress
 from toolkit.record import Cell, Record
+from toolkit.userspace.build import COMPILED
 from toolkit.verdict import Check, Status
 from toolkit.workload import catalogue
 
@@ -160,7 +161,7 @@ def _fitting(campaign: Campaign, wanted: Sequence[Fault]) -> tuple[Fault, ...]:
         fault
         for fault in wanted
         if (not fault.archs or campaign.arch in fault.archs)
-        and (campaign.guests or pageless.SOURCE in fault.files)
+        and (campaign.guests or COMPILED.intersection(fault.files))
     )
 
 
@@ -195,7 +196,7 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
     target = Target(campaign.kernel, str(fault.path), campaign.arch, config)
     tree = pipeline.patched(campaign.kernel, target.series, progress)
     version = tree.version
-    if campaign.simulate and pageless.SOURCE in fault.files:
+    if campaign.simulate and COMPILED.intersection(fault.files):
         ran.append(SIM)
         with machine.runs():
             found = _simulated(campaign, tree, progress)

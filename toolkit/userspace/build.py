@@ -71,6 +71,9 @@ FUNCTIONS = (
     ),
 )
 
+# Where a fault can be planted that user space has, too.
+COMPILED = frozenset({"mm/zsmalloc.c", *(path for path, _ in FUNCTIONS)})
+
 _INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.MULTILINE)
 
 
