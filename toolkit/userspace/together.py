@@ -204,7 +204,8 @@ def _check(library: Library, geometry: Geometry, rows: list[Row], done: Counter[
             live.pop(identity)
         if together:
             together -= 1
-            done[Request(op).name] += answer >= 0 and op != Request.HUGE_SIZE
+            if op != Request.HUGE_SIZE:
+                done[Request(op).name] += answer >= 0
         elif op == Request.TOGETHER:
             together = size
     library.submit([(Request.RUN_WORK, 0, 0, 0)] + [(Request.VERIFY, 0, 0, identity) for identity in live])
