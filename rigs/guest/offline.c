@@ -47,6 +47,35 @@ static int is_tail_of_page(uint64_t flags, int *in_compound)
 	return *in_compound;
 }
 
+/* The physical addresses of memory, from /proc/iomem: a hole before it may look like plain pages. */
+struct ranges {
+	uint64_t from[64], to[64];
+	int count;
+};
+
+static void find_memory(struct ranges *memory)
+{
+	FILE *file = fopen("/proc/iomem", "re");
+	char line[256];
+
+	if (!file)
+		die(STATUS_IO, errno, "/proc/iomem");
+	while (memory->count < 64 && fgets(line, sizeof(line), file))
+		if (strstr(line, " : System RAM") &&
+		    sscanf(line, "%" SCNx64 "-%" SCNx64, &memory->from[memory->count],
+			   &memory->to[memory->count]) == 2)
+			memory->count++;
+	fclose(file);
+}
+
+static int is_memory(const struct ranges *memory, uint64_t address)
+{
+	for (int i = 0; i < memory->count; i++)
+		if (memory->from[i] <= address && address <= memory->to[i])
+			return 1;
+	return 0;
+}
+
 struct frames {
 	uint64_t *at, count, room;
 };
@@ -63,18 +92,21 @@ static void add(struct frames *frames, uint64_t frame)
 }
 
 /* The frames that may be zsmalloc's: those with the mark, and those without. */
-static void find(const char *path, struct frames found[2])
+static void find(const char *path, uint64_t page_bytes, struct frames found[2])
 {
 	int file = open(path, O_RDONLY);
+	struct ranges memory = { .count = 0 };
 	uint64_t flags[512], frame = 0;
 	int in_compound = 0;
 	ssize_t length;
 
 	if (file < 0)
 		die(STATUS_IO, errno, "%s", path);
+	find_memory(&memory);
 	while ((length = read(file, flags, sizeof(flags))) > 0)
 		for (ssize_t i = 0; i < length / 8; i++, frame++)
-			if (!is_tail_of_page(flags[i], &in_compound) && !(flags[i] & NOT_ZSMALLOC))
+			if (!is_tail_of_page(flags[i], &in_compound) && !(flags[i] & NOT_ZSMALLOC) &&
+			    is_memory(&memory, frame * page_bytes))
 				add(&found[!(flags[i] & BIT(KPF_UPTODATE))], frame);
 	if (length < 0)
 		die(STATUS_IO, errno, "%s", path);
@@ -123,7 +155,7 @@ int main(int argc, char **argv)
 	if (!pages || !tries || optind < argc)
 		die(STATUS_USAGE, 0, "usage: offline --pages=N --tries=N --seed=S");
 
-	find(flags_file, found);
+	find(flags_file, page_bytes, found);
 	random = mix64(seed);
 	for (; tries && (found[0].count || found[1].count) && offlined < pages; tries--) {
 		struct frames *from = &found[tries % 2];
