@@ -203,3 +203,32 @@ def test_every_cell_has_a_record_and_a_lost_one_is_trouble_of_the_host(
     assert [record.ending for record in found] == [Ending.FINISHED, Ending.LOST, Ending.FINISHED]
     assert "killed three times" in found[1].trouble
     assert saved.to_plain(found[0])
+
+
+@pytest.mark.parametrize("second", [Ending.FINISHED, Ending.LOST])
+def test_a_cell_that_the_host_lost_is_run_once_more_and_what_it_left_is_kept(
+    second: Ending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_run = Archive(tmp_path).begin([], (FILL,))
+    prepared = type("Prepared", (), {"kernel": object(), "tree": None, "lacks": lambda self, workload: ""})()
+    endings = [Ending.LOST, second]
+
+    def attempt(evidence: Evidence, *_: object) -> tuple[Facts, Mapping[str, float]]:
+        ending = endings.pop(0)
+        evidence.console_log.write_text(ending, encoding="utf-8")
+        return Facts("fill", True, {}, "", 4096, None, ending), {}
+
+    monkeypatch.setattr(pipeline, "_attempt", attempt)
+    monkeypatch.setattr(pipeline, "internals", lambda *_: None)
+    monkeypatch.setattr(
+        pipeline,
+        "_record",
+        lambda run, cell, ready, facts, durations: runs.record(cell, GOOD, ending=facts.ending),
+    )
+    workload = catalogue.load("fill")
+    done = pipeline._cell(kept_run, FILL, workload, prepared, True, _Quiet())
+    assert (done.ending, endings) == (second, [])
+    directory = kept_run.evidence(FILL).directory
+    assert (directory / "console.log").read_text(encoding="utf-8") == second
+    lost = directory.with_name(f"{directory.name}.lost")
+    assert (lost / "console.log").read_text(encoding="utf-8") == Ending.LOST

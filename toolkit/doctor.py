@@ -63,7 +63,9 @@ def install(packages: tuple[str, ...], say: Callable[[str], None]) -> None:
 
 
 def _requirements() -> tuple[Finding, ...]:
-    wanted = {build.Requirement(tool, run.package_of(tool)) for tool in ("apt-get", "dpkg-deb", "setpriv")}
+    wanted = {
+        build.Requirement(tool, run.package_of(tool)) for tool in ("apt-get", "cpio", "dpkg-deb", "setpriv")
+    }
     for arch in map(arches.load, arches.names()):
         wanted.update(build.toolchain_requirements(arch))
         wanted.add(build.Requirement(arch.qemu, arch.qemu_package))

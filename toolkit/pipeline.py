@@ -780,8 +780,10 @@ def _cell(
             facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
             if facts.ending is Ending.LOST and not run.interrupted():
                 # Trouble of the host says nothing of the kernel; what comes again is no accident.
-                logger.warning("%s: %s; it is run once more", cell.label, facts.trouble)
-                shutil.rmtree(evidence.directory)
+                lost = evidence.directory.with_name(f"{evidence.directory.name}.lost")
+                logger.warning("%s: %s (see %s); it is run once more", cell.label, facts.trouble, lost)
+                shutil.rmtree(lost, ignore_errors=True)
+                evidence.directory.rename(lost)
                 evidence.directory.mkdir()
                 facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
         if evidence.core.exists() and prepared.kernel is not None:

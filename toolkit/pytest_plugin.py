@@ -193,6 +193,7 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
 def guest(request: pytest.FixtureRequest, kernel: Kernel, tmp_path: Path) -> Iterator[QemuGuest]:
     """A pristine guest, cloned from one that was booted once."""
     workload = _workload(request.node)
+    # As a run skips such a cell: nothing is said against a kernel that was built without.
     if lacking := kernel.prepared.lacks(workload):
         pytest.skip(f"the kernel has no {lacking}")
     assert kernel.prepared.kernel is not None
@@ -339,6 +340,7 @@ class WorkloadItem(pytest.Item):
     def runtest(self) -> None:
         workload = catalogue.load_file(self.path)
         kernel = Kernel(self.target, prepare(self.target))
+        # As above.
         if lacking := kernel.prepared.lacks(workload):
             pytest.skip(f"the kernel has no {lacking}")
         assert kernel.prepared.kernel is not None

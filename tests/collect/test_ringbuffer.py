@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import random
 import struct
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import needs
 from toolkit.collect import ringbuffer
 from toolkit.collect.formats import PageFormat
 from toolkit.collect.ringbuffer import Walk, walk_fast, walk_plain
@@ -20,10 +20,7 @@ from toolkit.collect.ringbuffer import Walk, walk_fast, walk_plain
 RECORDED = sorted((Path(__file__).parents[1] / "data" / "trace").glob("*/cpu*.pages.gz"))
 PAGE = PageFormat(timestamp=0, commit=8, data=16, size=256)
 
-NEEDS_NUMBA = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: fast)"
-)
-WALKS = pytest.mark.parametrize("walk", [walk_plain, pytest.param(walk_fast, marks=NEEDS_NUMBA)])
+WALKS = pytest.mark.parametrize("walk", [walk_plain, pytest.param(walk_fast, marks=needs.NUMBA)])
 Walker = Callable[[bytes, PageFormat], Walk]
 
 
@@ -125,7 +122,7 @@ def test_half_a_page_is_an_error(walk: Walker) -> None:
         walk(bytes(100), PAGE)
 
 
-@NEEDS_NUMBA
+@needs.NUMBA
 @pytest.mark.parametrize("seed", range(20))
 def test_the_fast_walk_equals_the_plain_one_on_anything_written(seed: int) -> None:
     chance = random.Random(seed)
@@ -156,7 +153,7 @@ def test_the_fast_walk_equals_the_plain_one_on_anything_written(seed: int) -> No
     assert_equal(plain, fast)
 
 
-@NEEDS_NUMBA
+@needs.NUMBA
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_the_fast_walk_equals_the_plain_one_on_recorded_pages(path: Path) -> None:
     raw = gzip.decompress(path.read_bytes())
@@ -167,7 +164,7 @@ def test_the_fast_walk_equals_the_plain_one_on_recorded_pages(path: Path) -> Non
     assert_equal(plain, walk_fast(raw, recorded))
 
 
-@NEEDS_NUMBA
+@needs.NUMBA
 def test_a_large_buffer_is_walked_fast_and_a_small_one_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = page(5, data(1, b"aaaa")) * 4
     walked: list[str] = []

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import needs
 from tests.collect.printed import compare
 from toolkit.collect import formats, merge_fast
 from toolkit.collect import trace as trace_module
@@ -81,7 +81,7 @@ def test_no_buffer_decodes_to_no_event() -> None:
     assert empty.events("zs_malloc").numbers("size").tolist() == []
 
 
-@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: fast)")
+@needs.NUMBA
 @EACH
 def test_a_large_trace_is_merged_by_compiled_code_and_is_the_same(
     directory: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +96,7 @@ def test_a_large_trace_is_merged_by_compiled_code_and_is_the_same(
         assert np.array_equal(expected, seen)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed (extra: fast)")
+@needs.NUMBA
 def test_events_that_went_back_in_time_are_not_merged() -> None:
     times, rows = np.array([5, 4], np.uint64), np.array([0, 4], np.int64)
     data = np.zeros(8, np.uint8)
