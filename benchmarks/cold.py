@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The main job on a machine that never built a kernel, beside the bare makes of its kernels.  Judges nothing.
 
-python benchmarks/cold.py [--suite smoke] [--series pageless-owner] [ARCHITECTURE...]
+python benchmarks/cold.py [--suite smoke] [--series pageless-owner] [--keep DIRECTORY] [ARCHITECTURE...]
 
 Both begin with an empty ccache of their own; the sources are fetched.  The bare makes build each
-kernel in a directory of its own, one after another, with every processor.
+kernel in a directory of its own, one after another, with every processor.  With --keep DIRECTORY,
+which must be empty or new, what the run built stays in DIRECTORY/cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -28,8 +31,18 @@ from toolkit.progress import Progress, on
 
 KERNEL = "6.1"
 LIMIT_S = 4 * 3600.0
+SCRATCH = os.environ.get("TMPDIR", "/var/tmp")
 # What a first run finds of its own accord, and what this benchmark is not about.
 FETCHED = ("accelerator", "apt", "sources.git")
+
+
+@contextlib.contextmanager
+def kept(directory: Path) -> Iterator[Path]:
+    """The directory, made where it is not there; nobody's files are overwritten."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise SystemExit(f"{directory} is not empty")
+    yield directory.absolute()
 
 
 def bare_makes(targets: list[Target], scratch: Path, progress: Progress) -> float:
@@ -78,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A cold run beside the bare makes of its kernels.")
     parser.add_argument("--suite", default="smoke")
     parser.add_argument("--series", default="pageless-owner")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY")
     parser.add_argument("archs", nargs="*", default=arches.names(), metavar="ARCHITECTURE")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -87,7 +101,7 @@ def main() -> None:
         for series in ("none", options.series)
     ]
     with (
-        tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as directory,
+        kept(options.keep) if options.keep else tempfile.TemporaryDirectory(dir=SCRATCH) as directory,
         on(Console(stderr=True)) as progress,
     ):
         scratch = Path(directory)
