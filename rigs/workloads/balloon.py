@@ -4,7 +4,7 @@
 from toolkit.errors import HostError
 from toolkit.rig.qemu_guest import QemuGuest
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run
+from toolkit.workload.programs import run
 
 DISK_BYTES = 4 << 20
 LARGE_MIB, SMALL_MIB = 128, 64
@@ -49,20 +49,15 @@ def exercise(bench: Bench) -> None:
         )
         guest.execute(_WAIT.format(pages=balloon_mib << 8), deadline=bench.deadline)
 
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
     before = memory.counters(guest, "balloon_inflate", "balloon_deflate", "balloon_migrate")
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/balloon.state"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
         for turn in range(TURNS):
             resize(LARGE_MIB, f"inflated-{turn}")
-            run(bench, f"written-{turn}", f"zblk write --mix=mixed --step={turn + 1} {state}")
+            disk.run(f"written-{turn}", f"write --mix=mixed --step={turn + 1}")
             resize(SMALL_MIB, f"deflated-{turn}")
-            run(bench, f"verified-{turn}", f"zblk verify {state}")
+            disk.run(f"verified-{turn}", "verify")
             bench.checkpoint(f"turn-{turn}")
         resize(0, "gone")
-        run(bench, "verified", f"zblk verify {state}")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.run("verified", "verify")
     for name, value in memory.counters(guest, *before).items():
         bench.count(name, value - before[name])

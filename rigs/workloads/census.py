@@ -7,7 +7,7 @@ In no suite, for it takes the series `census`, alone or on top of another, and t
 
 from toolkit.collect import tail_locks
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import CHURN, page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, run, run_together
 
 DISK_BYTES = 16 << 20
 SECONDS = 10
@@ -34,8 +34,6 @@ THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 def exercise(bench: Bench) -> None:
     """Move and free zspages and huge pages in all ways, and count who locks tail pages."""
     guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
     guest.execute(
         f"mkdir {HUGE} && mount -t tmpfs -o huge=always huge {HUGE} && echo 2 >/proc/sys/vm/nr_hugepages",
         deadline=bench.deadline,
@@ -45,28 +43,25 @@ def exercise(bench: Bench) -> None:
     for name, value in (("pages_to_scan", 10_000), ("sleep_millisecs", 20), ("run", 1)):
         guest.write(f"{KSM}/{name}", str(value))
     before = memory.counters(guest, "thp_fault_alloc", "thp_split_page")
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/census.state"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "filled", f"zblk write --mix=mixed {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
+        disk.run("filled", "write --mix=mixed")
         bench.checkpoint("filled")
         run(bench, "offlined", f"offline --pages=60 --tries=600 --seed={bench.seed}")
         fragment_mib = memory.available_mib(guest) // 8
         run_together(
             bench,
             {
-                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {disk.options}",
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=200 --cycles=2 "
                 f"--compact={memory.COMPACT}",
                 "huge": f"huge --directory={HUGE} --seconds={SECONDS}",
                 "offlined-busy": f"offline --pages=30 --tries=200 --seed={bench.seed + 1}",
-                "compacting": f"poke --seconds={SECONDS} --every-ms=300 {device.sysfs}/compact",
+                "compacting": f"poke --seconds={SECONDS} --every-ms=300 {disk.device.sysfs}/compact",
             },
         )
-        run(bench, "verified", f"zblk verify {state}")
+        disk.run("verified", "verify")
         bench.checkpoint("churned")
-        zram.check_io_errors(bench, "all", device)
-    zram.check_residue(bench, "removed", pages_before)
+        zram.check_io_errors(bench, "all", disk.device)
     for name, value in memory.counters(guest, *before).items():
         bench.count(name, value - before[name])
 

@@ -2,7 +2,7 @@
 """Writers, readers, discards and compaction of the pool, all at once on one disk."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import CHURN, page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, run_together
 
 DISK_BYTES = 8 << 20
 SECONDS = 5
@@ -17,23 +17,17 @@ SECONDS = 5
 )
 def exercise(bench: Bench) -> None:
     """Write, read, discard and compact one zram disk from several threads at once."""
-    guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/churn.state"
+    with zram.known_disk(bench, DISK_BYTES) as disk:
         seconds = f"--seconds={SECONDS}"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        report = run(bench, "filled", f"zblk write --mix=mixed {state}")
-        zram.check_accounting(bench, "filled", device, report)
+        report = disk.run("filled", "write --mix=mixed")
+        zram.check_accounting(bench, "filled", disk.device, report)
         bench.checkpoint("filled")
 
         reports = run_together(
             bench,
             {
-                "churned": f"{CHURN} --writers=3 --readers=2 --batch=4 {seconds} {state}",
-                "compacting": f"poke {seconds} --every-ms=100 {device.sysfs}/compact",
+                "churned": f"{CHURN} --writers=3 --readers=2 --batch=4 {seconds} {disk.options}",
+                "compacting": f"poke {seconds} --every-ms=100 {disk.device.sysfs}/compact",
             },
         )
         compactions = reports["compacting"]
@@ -44,11 +38,8 @@ def exercise(bench: Bench) -> None:
             seen=compactions.values["last_error"] or "none",
             because="an initialised device can always be compacted",
         )
-        report = run(bench, "verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "churned", device, report)
-        bench.checkpoint("churned")
+        disk.settle("churned")
 
-        run(bench, "emptied", f"zblk discard {state}")
-        zram.check_io_errors(bench, "all", device)
+        disk.run("emptied", "discard")
+        zram.check_io_errors(bench, "all", disk.device)
         bench.checkpoint("emptied")
-    zram.check_residue(bench, "removed", pages_before)

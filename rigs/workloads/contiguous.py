@@ -2,7 +2,7 @@
 """Contiguous memory is allocated where zspages are: all of them have to go, at rest and under load."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import CHURN, page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, run, run_together
 
 DISK_BYTES = 24 << 20
 SECONDS = 5
@@ -42,14 +42,9 @@ PIECES = 48
 )
 def exercise(bench: Bench) -> None:
     """Allocate contiguous memory where a zram disk's zspages are, at rest and under load."""
-    guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
     empty = run(bench, "empty", _take(0, tries=10))
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/contiguous.state"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "filled", f"zblk write --mix=mixed --batch=16 {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
+        disk.run("filled", "write --mix=mixed --batch=16")
         bench.checkpoint("filled")
         for turn in ("first", "second"):
             report = run(bench, turn, _take(0, tries=10))
@@ -61,22 +56,16 @@ def exercise(bench: Bench) -> None:
                 seen=f"{report.number('most')}, {report.number('left') - empty.number('left')} kept",
                 because="what could be taken while it was empty can be again: all in it can be moved",
             )
-            report = run(bench, f"{turn}-verified", f"zblk verify {state}")
-            zram.check_accounting(bench, turn, device, report)
-            bench.checkpoint(turn)
+            disk.settle(turn)
         run_together(
             bench,
             {
-                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {disk.options}",
                 "busy": _take(SECONDS, tries=1),
-                "compacting": f"poke --seconds={SECONDS} --every-ms=300 {device.sysfs}/compact",
+                "compacting": f"poke --seconds={SECONDS} --every-ms=300 {disk.device.sysfs}/compact",
             },
         )
-        report = run(bench, "churn-verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "churned", device, report)
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("churned")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.settle("churned")
 
 
 def _take(seconds: int, *, tries: int) -> str:

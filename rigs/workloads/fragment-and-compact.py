@@ -2,7 +2,7 @@
 """Memory is fragmented and compacted while zspages are made, used and freed in it."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import CHURN, page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, run_together
 
 DISK_BYTES = 16 << 20
 SECONDS = 6
@@ -18,27 +18,20 @@ SECONDS = 6
 def exercise(bench: Bench) -> None:
     """Compact fragmented memory, zspages in the way, while a zram disk is churned."""
     guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/fragment.state"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
         fragment_mib = memory.available_mib(guest) // 8
         run_together(
             bench,
             {
-                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {disk.options}",
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=200 --cycles=2 "
                 f"--compact={memory.COMPACT}",
             },
         )
-        report = run(bench, "verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "churned", device, report)
-        bench.checkpoint("churned")
+        disk.settle("churned")
 
         # At rest: what is left is all at one end, where nothing but compaction moved it.
         guest.write(memory.COMPACT, "1")
-        run(bench, "moved", f"zblk verify {state}")
+        disk.run("moved", "verify")
         bench.checkpoint("moved")
-        zram.check_io_errors(bench, "all", device)
-    zram.check_residue(bench, "removed", pages_before)
+        zram.check_io_errors(bench, "all", disk.device)

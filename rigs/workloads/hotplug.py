@@ -4,7 +4,7 @@
 import time
 
 from toolkit.workload import Bench, hotplug, workload, zram
-from toolkit.workload.programs import CHURN, page_bytes, run, run_beside
+from toolkit.workload.programs import CHURN, run_beside
 
 DISK_BYTES = 24 << 20
 MODULE_MIB = 128
@@ -28,30 +28,23 @@ TURNS = 3
 )
 def exercise(bench: Bench) -> None:
     """Plug memory in and pull it out, a zram disk in it, at rest and under load."""
-    guest = bench.guest
     slots = hotplug.slots(bench)
-    pages_before = zram.nr_zspages(guest)
-    disk_slots = zram.slots_for(guest, DISK_BYTES)
 
     def pull() -> None:
         slots.pull_memory("module")
         bench.count("modules_pulled", 1)
 
-    with zram.disk(guest, disk_slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/hotplug.state"
-        run(bench, "created", f"zblk create --slots={disk_slots} --seed={bench.seed} {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
         # What can be moved goes to the zone that takes nothing else first: into the module.
         slots.plug_memory("module", MODULE_MIB)
-        run(bench, "filled", f"zblk write --mix=mixed --batch=16 {state}")
+        disk.run("filled", "write --mix=mixed --batch=16")
         bench.checkpoint("filled")
         for turn in range(TURNS):
             pull()
-            report = run(bench, f"verified-{turn}", f"zblk verify {state}")
-            zram.check_accounting(bench, f"rest-{turn}", device, report)
-            bench.checkpoint(f"rest-{turn}")
+            disk.settle(f"rest-{turn}")
             slots.plug_memory("module", MODULE_MIB)
             # Written anew, and so in the module again.
-            run(bench, f"rewritten-{turn}", f"zblk write --mix=spread --batch=16 {state}")
+            disk.run(f"rewritten-{turn}", "write --mix=spread --batch=16")
 
         def plug_and_pull() -> None:
             until = time.monotonic() + SECONDS
@@ -62,15 +55,11 @@ def exercise(bench: Bench) -> None:
         run_beside(
             bench,
             {
-                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
-                "compacting": f"poke --seconds={SECONDS} --every-ms=200 {device.sysfs}/compact",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {disk.options}",
+                "compacting": f"poke --seconds={SECONDS} --every-ms=200 {disk.device.sysfs}/compact",
             },
             plug_and_pull,
         )
-        report = run(bench, "churn-verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "churned", device, report)
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("churned")
+        disk.settle("churned")
         pull()
-        run(bench, "last-verified", f"zblk verify {state}")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.run("last-verified", "verify")

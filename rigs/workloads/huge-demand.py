@@ -2,7 +2,7 @@
 """Huge pages are wanted where memory is fragmented: whoever wants them has to compact, zspages in the way."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import run_together
 
 DISK_BYTES = 20 << 20
 SECONDS = 8
@@ -34,12 +34,8 @@ HUGE_MIB = 2
 def exercise(bench: Bench) -> None:
     """Want huge pages of fragmented memory while a zram disk in it is churned."""
     guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/huge.state"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "filled", f"zblk write --mix=mixed --batch=16 {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
+        disk.run("filled", "write --mix=mixed --batch=16")
         # Off by default in a machine of this size.
         for name in ("enabled", "defrag"):
             guest.write(f"{THP}/{name}", "madvise")
@@ -52,15 +48,11 @@ def exercise(bench: Bench) -> None:
             bench,
             {
                 "churned": f"zblk churn --mix=churn --operations={OPERATIONS} --writers=2 --readers=1 "
-                f"--seconds={SECONDS} {state}",
+                f"--seconds={SECONDS} {disk.options}",
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=500 --cycles=2 "
                 f"--huge-mib={THP_MIB} --reserve={wanted} --reserve-file={HUGE}",
             },
         )
         for name, seen in memory.counters(guest, *names).items():
             bench.count(name, seen - before[name])
-        report = run(bench, "verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "churned", device, report)
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("churned")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.settle("churned")

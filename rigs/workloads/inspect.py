@@ -2,7 +2,7 @@
 """A churn that is halted in its middle, where the guest's memory is looked at."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import CHURN, page_bytes, run, run_halted
+from toolkit.workload.programs import CHURN, run_halted
 
 DISK_BYTES = 8 << 20
 SECONDS = 8
@@ -18,26 +18,17 @@ HALTS = 3
 )
 def exercise(bench: Bench) -> None:
     """Churn a zram disk, halt it in the middle, and look at all that zsmalloc has in memory."""
-    guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/inspect.state"
+    with zram.known_disk(bench, DISK_BYTES) as disk:
         seconds = f"--seconds={SECONDS}"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "filled", f"zblk write --mix=mixed {state}")
+        disk.run("filled", "write --mix=mixed")
         bench.checkpoint("filled")
         run_halted(
             bench,
             {
-                "churned": f"{CHURN} --writers=3 --readers=2 --batch=4 {seconds} {state}",
-                "compacting": f"poke {seconds} --every-ms=50 {device.sysfs}/compact",
+                "churned": f"{CHURN} --writers=3 --readers=2 --batch=4 {seconds} {disk.options}",
+                "compacting": f"poke {seconds} --every-ms=50 {disk.device.sysfs}/compact",
                 "moving": f"poke {seconds} --every-ms=200 /proc/sys/vm/compact_memory",
             },
             at=[f"halted-{number}" for number in range(1, HALTS + 1)],
         )
-        report = run(bench, "verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "churned", device, report)
-        bench.checkpoint("churned")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.settle("churned")

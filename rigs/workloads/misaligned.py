@@ -9,7 +9,6 @@ declares no dma_alignment of its own (the default is 511), and zram declares non
 """
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run
 
 DISK_BYTES = 4 << 20
 # A sector: what a block device takes by default, and zram says nothing else.
@@ -27,23 +26,15 @@ def exercise(bench: Bench) -> None:
     """Write and read a zram disk from buffers that no page boundary starts, from one thread."""
     guest = bench.guest
     memory.keep_quiet(guest)
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/misaligned.state --cpu=0"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+    with zram.known_disk(bench, DISK_BYTES, "--cpu=0") as disk:
         for name, manner in (
             ("offset", f"--misalign={OFFSET_BYTES}"),
             ("offset-batched", f"--misalign={OFFSET_BYTES} --batch=16"),
             ("offset-far", f"--misalign={7 * OFFSET_BYTES}"),
         ):
-            report = run(bench, name, f"zblk write --mix=mixed {manner} {state}")
-            zram.check_accounting(bench, name, device, report)
-            run(bench, f"{name}-read-whole", f"zblk verify {state}")
-            run(bench, f"{name}-read-alike", f"zblk verify {manner} {state}")
+            report = disk.run(name, f"write --mix=mixed {manner}")
+            zram.check_accounting(bench, name, disk.device, report)
+            disk.run(f"{name}-read-whole", "verify")
+            disk.run(f"{name}-read-alike", f"verify {manner}")
             bench.checkpoint(name)
-        run(bench, "emptied", f"zblk discard {state}")
-        zram.check_emptied(bench, "emptied", device)
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("emptied")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.empty()

@@ -4,7 +4,7 @@
 from toolkit.collect import zoneinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run
+from toolkit.workload.programs import run
 
 # More than a node has; what each processor keeps for itself of its pages is used up first.
 DISK_BYTES = 80 << 20
@@ -25,12 +25,8 @@ def exercise(bench: Bench) -> None:
     """Move pages of a zram disk to another node or zone, one by one, for theirs is full."""
     guest = bench.guest
     memory.keep_quiet(guest)
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/nodes.state --cpu={FAR}"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "filled", f"zblk write --mix=random --batch=16 {state}")
+    with zram.known_disk(bench, DISK_BYTES, f"--cpu={FAR}") as disk:
+        disk.run("filled", "write --mix=random --batch=16")
         bench.checkpoint("filled")
         before = _zspages(guest)
         theirs = max(before, key=before.__getitem__)
@@ -45,17 +41,14 @@ def exercise(bench: Bench) -> None:
             seen=f"{sum(after.values())}, {crossed} fewer",
             because="a page that moves is counted where it is",
         )
-        report = run(bench, "verified", f"zblk verify --batch=16 {state}")
-        zram.check_accounting(bench, "offlined", device, report)
-        bench.checkpoint("offlined")
+        disk.settle("offlined")
         # They are freed from the other side, too.
-        near = state.replace(f"--cpu={FAR}", f"--cpu={1 - FAR}")
+        near = disk.options.replace(f"--cpu={FAR}", f"--cpu={1 - FAR}")
         run(bench, "emptied", f"zblk discard --batch=16 {near}")
-        zram.check_emptied(bench, "emptied", device)
+        zram.check_emptied(bench, "emptied", disk.device)
         zram.expect(bench, "nodes/emptied", 0, sum(_zspages(guest).values()))
-        zram.check_io_errors(bench, "all", device)
+        zram.check_io_errors(bench, "all", disk.device)
         bench.checkpoint("emptied")
-    zram.check_residue(bench, "removed", pages_before)
 
 
 def _zones(guest: Guest) -> tuple[zoneinfo.Zone, ...]:

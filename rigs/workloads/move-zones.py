@@ -25,16 +25,12 @@ def exercise(bench: Bench) -> None:
     """Move pages of a zram disk between zones, one by one."""
     guest = bench.guest
     memory.keep_quiet(guest)
-    pages_before = zram.nr_zspages(guest)
     page = page_bytes(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page) as device:
-        state = f"--device={device.device} --state=/tmp/zones.state --cpu=0"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+    with zram.known_disk(bench, DISK_BYTES, "--cpu=0") as disk:
         # The movable zone gets full of it: what has to leave a place there goes to another zone.
-        run(bench, "filled", f"zblk write --mix=random --batch=16 {state}")
+        disk.run("filled", "write --mix=random --batch=16")
         bench.checkpoint("filled")
-        run(bench, "thinned", f"zblk discard --batch=16 --step=2 {state}")
+        disk.run("thinned", "discard --batch=16 --step=2")
         # What is free in the movable zone now is filled again: on each processor, for each has a list
         # of free pages of its own.
         (movable,) = [zone for zone in _zones(guest) if "Movable" in zone.label]
@@ -58,15 +54,9 @@ def exercise(bench: Bench) -> None:
             seen=", ".join(f"{zone} {pages:+}" for zone, pages in grown.items()),
             because="a page that moves is counted in the zone where it is",
         )
-        report = run(bench, "verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "offlined", device, report)
-        bench.checkpoint("offlined")
-        run(bench, "emptied", f"zblk discard --batch=16 {state}")
-        zram.check_emptied(bench, "emptied", device)
+        disk.settle("offlined")
+        disk.empty("discard --batch=16")
         zram.expect(bench, "zones/emptied", {}, {zone: n for zone, n in _zspages(guest).items() if n})
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("emptied")
-    zram.check_residue(bench, "removed", pages_before)
 
 
 def _zones(guest: Guest) -> Sequence[zoneinfo.Zone]:

@@ -2,7 +2,7 @@
 """Memory is taken offline block by block, and everything in it has to go elsewhere."""
 
 from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import CHURN, Report, page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, Report, run, run_together
 
 DISK_BYTES = 32 << 20
 SECONDS = 6
@@ -44,8 +44,6 @@ echo '{{"offlined": '$done', "refused": "'$refused'"}}'
 def exercise(bench: Bench) -> None:
     """Take movable memory offline and online again, a zram disk in it, at rest and under load."""
     guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
     # Some hold what the firmware or the boot left there.
     empty = run(bench, "empty", _cycle(0, tries=3))
     stuck = _refused(empty)
@@ -55,10 +53,8 @@ def exercise(bench: Bench) -> None:
     guest.execute(
         f"dd if=/dev/zero of=/dev/shm/ballast bs=1M count={ballast_mib} 2>/dev/null", deadline=bench.deadline
     )
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/hotplug.state"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "filled", f"zblk write --mix=mixed --batch=16 {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
+        disk.run("filled", "write --mix=mixed --batch=16")
         bench.checkpoint("filled")
 
         # Twice: what is driven out of a block that stays, goes to the others.
@@ -71,23 +67,17 @@ def exercise(bench: Bench) -> None:
                 seen=f"{report.number('offlined')}, but for {sorted(_refused(report)) or 'none'}",
                 because="what could be taken offline while it was empty can be again: all in it can be moved",
             )
-            report = run(bench, f"verified-{turn}", f"zblk verify {state}")
-            zram.check_accounting(bench, turn, device, report)
-            bench.checkpoint(turn)
+            disk.settle(turn)
 
         run_together(
             bench,
             {
-                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=2 --readers=1 --seconds={SECONDS} {disk.options}",
                 "busy": _cycle(SECONDS, tries=1),
-                "compacting": f"poke --seconds={SECONDS} --every-ms=300 {device.sysfs}/compact",
+                "compacting": f"poke --seconds={SECONDS} --every-ms=300 {disk.device.sysfs}/compact",
             },
         )
-        report = run(bench, "churn-verified", f"zblk verify {state}")
-        zram.check_accounting(bench, "churned", device, report)
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("churned")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.settle("churned")
 
 
 def _cycle(seconds: int, *, tries: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from toolkit.collect import zoneinfo
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.drive import Equipped
-from toolkit.workload.programs import page_bytes, run
+from toolkit.workload.programs import run
 
 DISK_BYTES = 12 << 20
 
@@ -46,12 +46,9 @@ def exercise(bench: Bench) -> None:
     guest = bench.guest
     memory.keep_quiet(guest)
     pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/look.state --cpu=0"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+    with zram.known_disk(bench, DISK_BYTES, "--cpu=0") as disk:
         before = _looks(bench)
-        run(bench, "filled", f"zblk write --mix=mixed {state}")
+        disk.run("filled", "write --mix=mixed")
         after = _looks(bench)
         pages = zram.nr_zspages(guest) - pages_before
         bench.checkpoint("filled")
@@ -79,8 +76,7 @@ def exercise(bench: Bench) -> None:
                     seen=seen,
                     because=because,
                 )
-        run(bench, "verified", f"zblk verify {state}")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.run("verified", "verify")
 
 
 def _words(look: frozenset[str]) -> str:

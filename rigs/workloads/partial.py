@@ -2,7 +2,7 @@
 """Requests for many pages, and for parts of pages where pages are larger than 4 KiB."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run
+from toolkit.workload.programs import page_bytes
 
 DISK_BYTES = 4 << 20
 # zram's own logical block, by its ZRAM_LOGICAL_BLOCK_SIZE: a part of larger pages.
@@ -20,34 +20,29 @@ def exercise(bench: Bench) -> None:
     """Write and read a zram disk by the block and by the dozen, from one thread."""
     guest = bench.guest
     memory.keep_quiet(guest)
-    pages_before = zram.nr_zspages(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/partial.state --cpu=0"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
+    with zram.known_disk(bench, DISK_BYTES, "--cpu=0") as disk:
         for name, manner in (
             ("blocks", f"--io-bytes={BLOCK_BYTES}"),
             ("batches", "--batch=16"),
             ("odd-pieces", f"--batch=15 --io-bytes={7 * BLOCK_BYTES}"),
         ):
-            report = run(bench, name, f"zblk write --mix=mixed {manner} {state}")
-            zram.check_accounting(bench, name, device, report)
-            run(bench, f"{name}-read-whole", f"zblk verify {state}")
-            run(bench, f"{name}-read-alike", f"zblk verify {manner} {state}")
+            report = disk.run(name, f"write --mix=mixed {manner}")
+            zram.check_accounting(bench, name, disk.device, report)
+            disk.run(f"{name}-read-whole", "verify")
+            disk.run(f"{name}-read-alike", f"verify {manner}")
             bench.checkpoint(name)
         if page_bytes(guest) > BLOCK_BYTES:
             # What a discard covers in part only cannot be freed, and stays.
-            freed = device.io_stat()[3]
-            report = run(bench, "holes", f"zblk discard --batch=5 --edge={BLOCK_BYTES} {state}")
+            freed = disk.device.io_stat()[3]
+            report = disk.run("holes", f"discard --batch=5 --edge={BLOCK_BYTES}")
             zram.expect(
-                bench, "accounting/holes/notify_free", freed + report.number("discards"), device.io_stat()[3]
+                bench,
+                "accounting/holes/notify_free",
+                freed + report.number("discards"),
+                disk.device.io_stat()[3],
             )
-            report = run(bench, "inside", f"zblk discard --batch=2 --edge={3 * BLOCK_BYTES} {state}")
-            zram.check_accounting(bench, "inside", device, report)
-            run(bench, "holes-verified", f"zblk verify {state}")
+            report = disk.run("inside", f"discard --batch=2 --edge={3 * BLOCK_BYTES}")
+            zram.check_accounting(bench, "inside", disk.device, report)
+            disk.run("holes-verified", "verify")
             bench.checkpoint("holes")
-        run(bench, "emptied", f"zblk discard {state}")
-        zram.check_emptied(bench, "emptied", device)
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("emptied")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.empty()

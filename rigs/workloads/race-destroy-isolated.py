@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A pool is destroyed while pages of it are isolated."""
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 3, "zs_page_isolate": 1, "zs_destroy_pool": 1},
-)
+@race.scene(floors={"holds": 3, "zs_page_isolate": 1, "zs_destroy_pool": 1})
 def exercise(bench: Bench) -> None:
     """Destroy a pool while pages of it are isolated."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

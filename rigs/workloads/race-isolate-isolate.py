@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Two find the same page: one isolates it while the other has a reference and not yet the lock."""
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
-    floors={"holds": 5, "zs_page_isolate": 1},
-)
+@race.scene(floors={"holds": 5, "zs_page_isolate": 1}, needs=["MEMORY_FAILURE", "PROC_PAGE_MONITOR"])
 def exercise(bench: Bench) -> None:
     """Isolate a page that another scanner is about to lock."""
     locking = at("isolate_movable_page", file="mm/migrate.c", line="trylock")

@@ -4,17 +4,11 @@
 Whoever isolated them has references to the pages, and finds that they are nobody's.
 """
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 1, "zs_page_isolate": 1},
-)
+@race.scene(floors={"holds": 1, "zs_page_isolate": 1})
 def exercise(bench: Bench) -> None:
     """Free and reuse zspages whose pages are isolated."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

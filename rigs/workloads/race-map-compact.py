@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """An object is mapped by a reader: compaction of the pool leaves its zspage alone until it is unmapped."""
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 2, "bytes_verified": 1, "waits": 1},
-)
+@race.scene(floors={"holds": 2, "bytes_verified": 1, "waits": 1})
 def exercise(bench: Bench) -> None:
     """Read an object that compaction of the pool is about to move."""
     with race.stage(bench) as stage, stage.alike(spanning=True) as alike:

@@ -4,17 +4,11 @@
 What is written to a page that was moved meanwhile is lost.
 """
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE"],
-    floors={"holds": 4, "bytes_verified": 1, "waits": 1},
-)
+@race.scene(floors={"holds": 4, "bytes_verified": 1, "waits": 1}, needs=["MEMORY_FAILURE"])
 def exercise(bench: Bench) -> None:
     """Write an object whose page is about to be moved."""
     with race.stage(bench) as stage, stage.alike(spanning=False) as alike:

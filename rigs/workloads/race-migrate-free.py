@@ -5,17 +5,11 @@ Whoever moves it holds the page's lock, so that the zspage cannot be freed there
 worker does, which has to wait for the lock of a page that is no part of the zspage by then.
 """
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 1, "zs_page_migrate": 1, "async_free_zspage": 1},
-)
+@race.scene(floors={"holds": 1, "zs_page_migrate": 1, "async_free_zspage": 1})
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being moved."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

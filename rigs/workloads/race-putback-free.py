@@ -3,17 +3,11 @@
 
 import errno
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 2, "zs_page_putback": 1, "async_free_zspage": 1},
-)
+@race.scene(floors={"holds": 2, "zs_page_putback": 1, "async_free_zspage": 1})
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being put back."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A scanner has found a page of a zspage, which is freed before it has a reference, and reused."""
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 1, "bytes_verified": 1},
-)
+@race.scene(floors={"holds": 1, "bytes_verified": 1})
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has a reference."""
     found = at("isolate_movable_page", file="mm/migrate.c", line="get_page")

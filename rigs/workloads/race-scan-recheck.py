@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A scanner has locked a page of a zspage and has not looked yet whether it still is one; all is freed."""
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 1, "bytes_verified": 1, "async_free_zspage": 1},
-)
+@race.scene(floors={"holds": 1, "bytes_verified": 1, "async_free_zspage": 1})
 def exercise(bench: Bench) -> None:
     """Free the page that a scanner has just locked, before it looks at it again."""
     locked = at("isolate_movable_page", file="mm/migrate.c", line=("!PageMovable(page)", "!= owner"))

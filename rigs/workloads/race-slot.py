@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A slot of a zram disk is written while it is being read: the writer waits with freeing what is read."""
 
-from toolkit.workload import Bench, race, workload
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@workload(
-    suites=["races"],
-    deadline_s=240,
-    single_threaded=False,
-    needs=["ZRAM", "COMPACTION"],
-    floors={"holds": 2, "bytes_verified": 1},
-)
+@race.scene(floors={"holds": 2, "bytes_verified": 1})
 def exercise(bench: Bench) -> None:
     """Write a slot that is being read."""
     with race.stage(bench) as stage, stage.alike(spanning=True) as alike:

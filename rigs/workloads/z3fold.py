@@ -2,7 +2,7 @@
 """The pages of z3fold can be moved as well: zswap fills them, and zspages are moved beside them."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import CHURN, page_bytes, run, run_together
+from toolkit.workload.programs import CHURN, run_together
 
 DISK_BYTES = 2 << 20
 COLD_MIB = 12
@@ -27,15 +27,11 @@ PARAMETERS = "/sys/module/zswap/parameters"
 def exercise(bench: Bench) -> None:
     """Page memory out to a pool of z3fold by zswap, and have the pool's pages moved."""
     guest = bench.guest
-    pages_before = zram.nr_zspages(guest)
     guest.write(f"{PARAMETERS}/zpool", "z3fold")
     guest.write(f"{PARAMETERS}/enabled", "1")
     guest.execute(f"mkswap {SWAP} && swapon {SWAP}", deadline=bench.deadline)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page_bytes(guest)) as device:
-        state = f"--device={device.device} --state=/tmp/z3fold.state"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "filled", f"zblk write --mix=mixed {state}")
+    with zram.known_disk(bench, DISK_BYTES) as disk:
+        disk.run("filled", "write --mix=mixed")
         bench.checkpoint("filled")
         before = memory.counters(guest, "zswpout")
         fragment_mib = memory.available_mib(guest) // 4
@@ -46,12 +42,11 @@ def exercise(bench: Bench) -> None:
                 "fragmented": f"fragment --mib={fragment_mib} --seconds={SECONDS} --hold-ms=200 --cycles=2 "
                 f"--compact={memory.COMPACT}",
                 "offlined": f"sleep 2; offline --pages=60 --tries=600 --seed={bench.seed}",
-                "churned": f"{CHURN} --writers=1 --readers=1 --seconds={SECONDS} {state}",
+                "churned": f"{CHURN} --writers=1 --readers=1 --seconds={SECONDS} {disk.options}",
             },
         )
         for name, value in memory.counters(guest, *before).items():
             bench.count(name, value - before[name])
-        run(bench, "verified", f"zblk verify {state}")
+        disk.run("verified", "verify")
         bench.checkpoint("moved")
     guest.execute(f"swapoff {SWAP}", deadline=bench.deadline)
-    zram.check_residue(bench, "removed", pages_before)

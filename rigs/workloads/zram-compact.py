@@ -2,7 +2,7 @@
 """zsmalloc's own compaction: zspages that became sparse are merged, from one thread."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run
+from toolkit.workload.programs import page_bytes
 
 DISK_BYTES = 8 << 20
 
@@ -18,15 +18,11 @@ def exercise(bench: Bench) -> None:
     """Thin out a zram disk's zspages and compact them by sysfs, from one thread."""
     guest = bench.guest
     memory.keep_quiet(guest)
-    pages_before = zram.nr_zspages(guest)
     page = page_bytes(guest)
-    slots = zram.slots_for(guest, DISK_BYTES)
-    with zram.disk(guest, slots * page) as device:
-        state = f"--device={device.device} --state=/tmp/compact.state --cpu=0"
-        run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        run(bench, "small", f"zblk write --mix=small --to={slots // 2} {state}")
-        report = run(bench, "filled", f"zblk write --mix=spread --from={slots // 2} {state}")
-        zram.check_accounting(bench, "filled", device, report)
+    with zram.known_disk(bench, DISK_BYTES, "--cpu=0") as disk:
+        disk.run("small", f"write --mix=small --to={disk.slots // 2}")
+        report = disk.run("filled", f"write --mix=spread --from={disk.slots // 2}")
+        zram.check_accounting(bench, "filled", disk.device, report)
         bench.checkpoint("filled")
 
         for name, thin in (
@@ -35,11 +31,11 @@ def exercise(bench: Bench) -> None:
             ("refilled", "write --mix=mixed --step=3"),
             ("thinned", "discard --from=1 --step=3"),
         ):
-            report = run(bench, name, f"zblk {thin} {state}")
-            before = zram.check_accounting(bench, name, device, report)
+            report = disk.run(name, thin)
+            before = zram.check_accounting(bench, name, disk.device, report)
             bench.checkpoint(name)
-            device.compact()
-            after = zram.check_accounting(bench, f"{name}-compacted", device, report)
+            disk.device.compact()
+            after = zram.check_accounting(bench, f"{name}-compacted", disk.device, report)
             bench.checkpoint(f"{name}-compacted")
             compacted = after.pages_compacted - before.pages_compacted
             bench.count("pages_compacted", compacted)
@@ -50,14 +46,14 @@ def exercise(bench: Bench) -> None:
                 seen=after.mem_used_total // page,
                 because="nothing else frees pages meanwhile",
             )
-            run(bench, f"{name}-verified", f"zblk verify {state}")
+            disk.run(f"{name}-verified", "verify")
 
         # The same by the shrinker, which asks how much there is to gain.
-        report = run(bench, "shrinkable", f"zblk discard --from=2 --step=3 {state}")
-        before = zram.check_accounting(bench, "shrinkable", device, report)
+        report = disk.run("shrinkable", "discard --from=2 --step=3")
+        before = zram.check_accounting(bench, "shrinkable", disk.device, report)
         bench.checkpoint("shrinkable")
         guest.write("/proc/sys/vm/drop_caches", "2")
-        after = zram.check_accounting(bench, "shrunk", device, report)
+        after = zram.check_accounting(bench, "shrunk", disk.device, report)
         bench.check(
             "accounting/shrunk/pages_compacted",
             after.pages_compacted > before.pages_compacted,
@@ -66,10 +62,6 @@ def exercise(bench: Bench) -> None:
             because="two thirds of all objects are gone, and the shrinker was told to free what it can",
         )
         bench.checkpoint("shrunk")
-        run(bench, "shrunk-verified", f"zblk verify {state}")
+        disk.run("shrunk-verified", "verify")
 
-        run(bench, "emptied", f"zblk discard {state}")
-        zram.check_emptied(bench, "emptied", device)
-        zram.check_io_errors(bench, "all", device)
-        bench.checkpoint("emptied")
-    zram.check_residue(bench, "removed", pages_before)
+        disk.empty()

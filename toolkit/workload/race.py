@@ -3,11 +3,14 @@
 
 ::
 
-    with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        with stage.held(at("zs_page_migrate"), by=race.COMPACT):
-            disk.discard()
-        stage.finish()
-        disk.verify()
+    @race.scene(floors={"holds": 1, "zs_page_migrate": 1})
+    def exercise(bench: Bench) -> None:
+        \"\"\"Free a zspage while one of its pages is being moved.\"\"\"
+        with race.stage(bench) as stage, stage.disk("mixed") as disk:
+            with stage.held(at("zs_page_migrate"), by=race.COMPACT):
+                disk.discard()
+            stage.finish()
+            disk.verify()
 
 The kernel under test is not touched: QEMU's gdbstub stops the processors, and resumes only
 those that are not held.  One processor, HELD, runs nothing but what a race starts there; all
@@ -24,7 +27,7 @@ import concurrent.futures
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, runtime_checkable
 
@@ -34,7 +37,7 @@ from toolkit.kernel.symbols import Place, Symbols
 from toolkit.rig.gdb import Gone, Stub, attached
 from toolkit.rig.guest import Output
 from toolkit.rig.qemu_guest import QemuGuest
-from toolkit.workload import Bench, memory, zram
+from toolkit.workload import Bench, Workload, memory, workload, zram
 from toolkit.workload.programs import page_bytes, run
 from toolkit.workload.zram import ZramDevice
 
@@ -88,6 +91,19 @@ def at(function: str, offset: int = 0, *, file: str = "", line: str | tuple[str,
 
 # Where a processor comes that has nothing left to do.
 IDLE = at("default_idle_call")
+
+
+def scene(
+    *, floors: Mapping[str, int], needs: Sequence[str] = ()
+) -> Callable[[Callable[[Bench], None]], Workload]:
+    """Declare a race: a workload, with what all of them have in common."""
+    return workload(
+        suites=["races"],
+        deadline_s=240,
+        single_threaded=False,
+        needs=["ZRAM", "COMPACTION", *needs],
+        floors=floors,
+    )
 
 
 @runtime_checkable

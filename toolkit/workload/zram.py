@@ -11,7 +11,7 @@ from toolkit.deadline import Deadline
 from toolkit.errors import CommandError, GuestError
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory
-from toolkit.workload.programs import Report, page_bytes
+from toolkit.workload.programs import Report, page_bytes, run
 
 CONTROL = "/sys/class/zram-control"
 
@@ -176,6 +176,51 @@ def disk(guest: Guest, disksize_bytes: int, *, algorithm: str | None = None) -> 
     with added(guest) as device:
         device.initialise(disksize_bytes, algorithm)
         yield device
+
+
+@dataclass(frozen=True)
+class KnownDisk:
+    """A zram disk whose every slot zblk knows; `options` tell zblk of both."""
+
+    bench: Bench
+    device: ZramDevice
+    slots: int
+    options: str
+
+    def run(self, label: str, command: str) -> Report:
+        """Run a command of zblk on it, as `programs.run` does."""
+        return run(self.bench, label, f"zblk {command} {self.options}")
+
+    def settle(self, label: str) -> None:
+        """At rest: verify all of it, and what zram accounts; a checkpoint."""
+        report = self.run(f"{label}-verified", "verify")
+        check_accounting(self.bench, label, self.device, report)
+        check_io_errors(self.bench, label, self.device)
+        self.bench.checkpoint(label)
+
+    def empty(self, command: str = "discard") -> None:
+        """Discard all of it, and find that no page is held; a checkpoint."""
+        self.run("emptied", command)
+        check_emptied(self.bench, "emptied", self.device)
+        check_io_errors(self.bench, "emptied", self.device)
+        self.bench.checkpoint("emptied")
+
+
+@contextlib.contextmanager
+def known_disk(bench: Bench, disksize_bytes: int, options: str = "") -> Iterator[KnownDisk]:
+    """A new zram disk of about that size (`slots_for`), removed at the end: its pages must be back then.
+
+    `options` are zblk's own, for whatever it does with the disk.
+    """
+    guest = bench.guest
+    pages_before = nr_zspages(guest)
+    slots = slots_for(guest, disksize_bytes)
+    with disk(guest, slots * page_bytes(guest)) as device:
+        names = f"--device={device.device} --state=/tmp/{device.name}.state"
+        known = KnownDisk(bench, device, slots, f"{names} {options}".rstrip())
+        known.run("created", f"create --slots={slots} --seed={bench.seed}")
+        yield known
+    check_residue(bench, "removed", pages_before)
 
 
 @contextlib.contextmanager
