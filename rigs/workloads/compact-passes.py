@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What compaction makes of memory whose every block has zspages in it, pass by pass: free blocks by order."""
+
+from toolkit.collect import buddyinfo
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import run_together
+
+DISK_BYTES = 108 << 20
+# The file that takes every page which the disk does not, while both grow.
+FILE_MIB = 160
+FILE = "/tmp/grown"
+PASSES = 4
+# The order of a block of 2 MiB, where pages have 4 KiB.
+ORDER = 9
+TRACING = "/sys/kernel/tracing"
+# What isolates a movable page, by its names, and zsmalloc's part of it: counted, not recorded.
+_COUNT = f"""
+cd {TRACING} && mkdir instances/counted
+for name in isolate_movable_page isolate_movable_ops_page; do
+    echo "p:counted/isolate_calls $name" 2>/dev/null >>kprobe_events && break
+done
+echo 'p:counted/isolate_reached zs_page_isolate' >>kprobe_events
+echo 1 >instances/counted/events/counted/enable
+"""
+COUNTED = ("isolate_calls", "isolate_reached")
+
+_GROW = f"""
+n=0
+until [ -e /tmp/filled ] || [ $n -ge {FILE_MIB * 4} ]; do
+    head -c 256k /dev/zero || exit 1
+    n=$((n + 1))
+done >{FILE}
+echo '{{"grown_kib": '$((n * 256))'}}'
+"""
+
+
+@workload(
+    suites=["full"],
+    deadline_s=300,
+    single_threaded=True,
+    needs=["ZRAM", "COMPACTION"],
+    floors={
+        "zs_page_migrate": 200,
+        "isolate_calls": 200,
+        "isolate_reached": 200,
+        "bytes_verified": DISK_BYTES,
+    },
+)
+def exercise(bench: Bench) -> None:
+    """Compact memory that zspages are strewn over, and count the free blocks after each pass."""
+    guest = bench.guest
+    memory.keep_quiet(guest)
+    with zram.known_disk(bench, DISK_BYTES) as disk:
+        filling = f"zblk write --mix=mixed {disk.options}; status=$?; touch /tmp/filled; (exit $status)"
+        reports = run_together(bench, {"filled": filling, "grown": _GROW})
+        bench.count("grown_kib", reports["grown"].number("grown_kib"))
+        bench.checkpoint("filled")
+        guest.execute(f"rm {FILE}", deadline=bench.deadline)
+
+        guest.execute(_COUNT, deadline=bench.deadline)
+        blocks = [_free_blocks(bench, 0)]
+        for turn in range(1, PASSES + 1):
+            guest.write(memory.COMPACT, "1")
+            blocks.append(_free_blocks(bench, turn))
+        _count_calls(bench)
+        bench.check(
+            "compaction/blocks",
+            blocks[-1] >= blocks[0],
+            expected=f"{blocks[0]} or more",
+            seen=", ".join(map(str, blocks[1:])),
+            because="compaction joins free memory, and nothing else runs",
+        )
+        disk.settle("compacted")
+
+
+def _free_blocks(bench: Bench, passes: int) -> int:
+    """Count what is free after so many passes; returns the blocks of ORDER, larger ones by what they hold."""
+    zones = buddyinfo.parse(bench.guest.read(buddyinfo.PATH).decode())
+    single = sum(zone.free[0] for zone in zones)
+    blocks = sum(
+        many << order - ORDER for zone in zones for order, many in enumerate(zone.free) if order >= ORDER
+    )
+    bench.count(f"free_pages_after_{passes}", sum(zone.pages for zone in zones))
+    bench.count(f"order_0_after_{passes}", single)
+    bench.count(f"order_{ORDER}_after_{passes}", blocks)
+    return blocks
+
+
+def _count_calls(bench: Bench) -> None:
+    """Count how often the probed functions ran."""
+    for line in bench.guest.read(f"{TRACING}/kprobe_profile").decode().splitlines():
+        name, hits, _missed = line.split()
+        if name in COUNTED:
+            bench.count(name, int(hits))
