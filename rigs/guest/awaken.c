@@ -1,49 +1,84 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * awaken SECONDS NANOSECONDS SEED: set the clock to that time, and let every random number from
- * now on depend on these 32 bytes, in hexadecimal.  It comes before the guest answers: a clone
- * wakes with the clock and the entropy of the template, like every other clone of it.
+ * awaken KEYS SAYING: for each line "SECONDS NANOSECONDS SEED KEY" of its standard input, set the
+ * clock to that time, let every random number from now on depend on the 32 bytes of SEED, in
+ * hexadecimal, write KEY alone to the file KEYS, and SAYING to the kernel's log.
+ *
+ * It waits for its line while a template is frozen: a clone wakes in the middle of that read, with
+ * the clock and the entropy of the template, like every other clone of it, and has neither to start
+ * a program nor to interpret a script to become a guest of its own.
  */
+#include <fcntl.h>
 #include <linux/random.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SEED_BYTES 32
 
-int main(int argc, char **argv)
+static int set_clock(long long seconds, long nanoseconds)
+{
+	struct timespec now = { .tv_sec = seconds, .tv_nsec = nanoseconds };
+
+	return clock_settime(CLOCK_REALTIME, &now);
+}
+
+static int stir(const char *seed)
 {
 	struct {
 		struct rand_pool_info info;
 		unsigned char seed[SEED_BYTES];
 	} pool = { .info = { .entropy_count = SEED_BYTES * 8, .buf_size = SEED_BYTES } };
-	struct timespec now;
-	int file, i;
+	int file = open("/dev/urandom", O_RDWR);
+	int failed;
 
-	if (argc != 4 || strlen(argv[3]) != 2 * SEED_BYTES) {
-		fprintf(stderr, "usage: awaken SECONDS NANOSECONDS SEED\n");
+	for (int i = 0; i < SEED_BYTES; i++)
+		if (sscanf(seed + 2 * i, "%2hhx", &pool.seed[i]) != 1)
+			return -1;
+	failed = file < 0 || ioctl(file, RNDADDENTROPY, &pool) || ioctl(file, RNDRESEEDCRNG);
+	close(file);
+	return failed ? -1 : 0;
+}
+
+static int put(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int failed = file < 0 || write(file, text, strlen(text)) < 0;
+
+	close(file);
+	return failed ? -1 : 0;
+}
+
+static int obey(const char *line, const char *keys, const char *saying)
+{
+	char seed[2 * SEED_BYTES + 1], key[128], entry[160];
+	long long seconds;
+	long nanoseconds;
+
+	if (sscanf(line, "%lld %ld %64s %127s", &seconds, &nanoseconds, seed, key) != 4 ||
+	    strlen(seed) != 2 * SEED_BYTES)
+		return -1;
+	snprintf(entry, sizeof(entry), "ssh-ed25519 %s\n", key);
+	return set_clock(seconds, nanoseconds) || stir(seed) || put(keys, entry) || put("/dev/kmsg", saying) ? -1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	char line[512];
+	ssize_t length;
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: awaken KEYS SAYING\n");
 		return 2;
 	}
-	now.tv_sec = atoll(argv[1]);
-	now.tv_nsec = atol(argv[2]);
-	if (clock_settime(CLOCK_REALTIME, &now) != 0) {
-		perror("awaken: cannot set the clock");
-		return 1;
-	}
-	for (i = 0; i < SEED_BYTES; i++) {
-		if (sscanf(argv[3] + 2 * i, "%2hhx", &pool.seed[i]) != 1) {
-			fprintf(stderr, "awaken: no hexadecimal: %s\n", argv[3]);
-			return 2;
-		}
-	}
-	file = open("/dev/urandom", O_RDWR);
-	if (file < 0 || ioctl(file, RNDADDENTROPY, &pool) != 0 || ioctl(file, RNDRESEEDCRNG) != 0) {
-		perror("awaken: cannot seed /dev/urandom");
-		return 1;
+	/* A terminal gives a line for each read. */
+	while ((length = read(STDIN_FILENO, line, sizeof(line) - 1)) > 0) {
+		line[length] = '\0';
+		if (line[0] != '\n' && obey(line, argv[1], argv[2]))
+			put("/dev/kmsg", "<1>awaken: not understood, or refused\n");
 	}
 	return 0;
 }
