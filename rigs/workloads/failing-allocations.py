@@ -27,6 +27,25 @@ while [ $n -le {last} ] && [ $beyond -lt 2 ]; do
 done
 echo $reached $refused
 """
+# The same with new devices, each of which is removed again if it came to be.
+_NTH_DEVICE = """
+refused=0 reached=0 beyond=0 n=1
+while [ $n -le {last} ] && [ $beyond -lt 2 ]; do
+    made=$( sh -c 'echo '$n' >/proc/self/fail-nth; read number <{control}/hot_add;
+        read left </proc/self/fail-nth; echo 0 >/proc/self/fail-nth; echo $left $number' 2>/dev/null )
+    if [ "${{made%% *}}" = 0 ]; then reached=$((reached + 1)); else beyond=$((beyond + 1)); fi
+    number=${{made#* }}
+    if [ "$number" != "$made" ] && [ "$number" ]; then
+        echo $number >{control}/hot_remove || exit 1
+    else
+        refused=$((refused + 1))
+    fi
+    n=$((n + 1))
+done
+echo $reached $refused
+"""
+# Of those that making a device takes.
+LAST_DEVICE = 40
 
 
 @workload(
@@ -35,7 +54,13 @@ echo $reached $refused
     single_threaded=False,
     machine="failing",
     needs=["ZRAM", "FAULT_INJECTION_DEBUG_FS", "FAILSLAB", "FAIL_PAGE_ALLOC"],
-    floors={"writes": 512, "bytes_verified": DISK_BYTES, "failed_writes": 50, "refused_sizes": 10},
+    floors={
+        "writes": 512,
+        "bytes_verified": DISK_BYTES,
+        "failed_writes": 50,
+        "refused_sizes": 10,
+        "refused_devices": 5,
+    },
 )
 def exercise(bench: Bench) -> None:
     """Let allocations fail under zram and zsmalloc, and find every byte and every page."""
@@ -49,6 +74,14 @@ def exercise(bench: Bench) -> None:
         guest.write(f"{directory}/ignore-gfp-wait", "N")
     guest.write(f"{PAGES}/ignore-gfp-highmem", "N")
     guest.write(f"{PAGES}/min-order", "0")
+
+    devices = guest.execute("ls /sys/block", deadline=bench.deadline).text
+    script = _NTH_DEVICE.format(last=LAST_DEVICE, control=zram.CONTROL)
+    reached, refused = map(int, guest.execute(script, deadline=bench.deadline).text.split())
+    bench.count("refused_devices", refused)
+    zram.expect(
+        bench, "refused/devices", devices, guest.execute("ls /sys/block", deadline=bench.deadline).text
+    )
 
     with zram.added(guest) as device:
         script = _NTH.format(last=LAST, each=EACH, stride=STRIDE, size=slots * page, sysfs=device.sysfs)
