@@ -128,7 +128,11 @@ arch_option = click.option(
     "--arch", "-a", default=lambda: _default_archs()[0], show_default="this host's", help="An architecture."
 )
 config_option = click.option(
-    "--config", "-c", default="base", show_default=True, help="Fragments, joined by +: debug+kasan."
+    "--config",
+    "-c",
+    default="base",
+    show_default=True,
+    help="Fragments, joined by +: debug+kasan; on top of a defconfig or a .config, if one is among them.",
 )
 
 

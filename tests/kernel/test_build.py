@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import MAKEFILE
-from toolkit.errors import BuildError, ConfigError, MissingToolError, StoreError
+from toolkit.errors import UnknownNameError, BuildError, ConfigError, MissingToolError, StoreError
 from toolkit.kernel import arch, build, kconfig, series, source
 from toolkit.kernel.arch import Arch
 from toolkit.kernel.kconfig import Kconfig
@@ -372,6 +372,25 @@ def test_our_configurations_are_kept_whole_by_6_1(name: str, spec: str) -> None:
     final = kconfig.read_config(build.configure(tree, found, wanted).read_text(encoding="utf-8"))
     assert final["ZSMALLOC_STAT"] == final["ZRAM"] == "y"
     assert len(final) > 400
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", arch.names())
+def test_ours_goes_on_top_of_a_defconfig_of_6_1_and_of_a_whole_config(name: str, tmp_path: Path) -> None:
+    tree = _fetch_6_1()
+    found = arch.load(name)
+    wanted = kconfig.compose("defconfig", found, tree.release)
+    text = build.configure(tree, found, wanted).read_text(encoding="utf-8")
+    final = kconfig.read_config(text)
+    assert final["ZSMALLOC_STAT"] == final["ZRAM"] == final["EXT4_FS"] == "y"
+    mine = tmp_path / "mine.config"
+    mine.write_text(text.replace("CONFIG_EXT4_FS=y", "# CONFIG_EXT4_FS is not set"), encoding="utf-8")
+    wanted = kconfig.compose(str(mine), found, tree.release)
+    again = kconfig.read_config(build.configure(tree, found, wanted).read_text(encoding="utf-8"))
+    assert {symbol for symbol in {*final, *again} if final.get(symbol) != again.get(symbol)} >= {"EXT4_FS"}
+    assert again["ZRAM"] == "y"
+    with pytest.raises(UnknownNameError, match="no_defconfig"):
+        build.configure(tree, found, kconfig.compose("no_defconfig", found, tree.release))
 
 
 def _fetch_6_1() -> Tree:

@@ -96,6 +96,27 @@ def test_base_is_implied_and_fragments_compose(fragments: Path, some_arch: Arch)
     assert kconfig.compose("kasan+debug", some_arch, (6, 1)) == composed
 
 
+def test_fragments_go_on_top_of_a_defconfig_or_of_a_whole_config(
+    fragments: Path, some_arch: Arch, tmp_path: Path
+) -> None:
+    _write(fragments, base="CONFIG_A=y\n", debug="CONFIG_B=y\n")
+    kconfig.check_names("x86_64_defconfig+debug", some_arch)
+    composed = kconfig.compose("x86_64_defconfig+debug", some_arch, (6, 1))
+    assert (composed.name, composed.defconfig, composed.whole) == (
+        "debug+x86_64_defconfig", "x86_64_defconfig", "",
+    )  # fmt: skip
+    assert _values(composed) == {"A": "y", "B": "y"}
+    mine = tmp_path / ".config"
+    # What it says of A does not conflict: the fragments are on top.
+    text = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/x86\n#\n# CONFIG_A is not set\n"
+    mine.write_text(text, encoding="utf-8")
+    composed = kconfig.compose(f"{mine}+debug", some_arch, (6, 1))
+    assert (composed.name, composed.defconfig, composed.whole) == ("config+debug", "", text)
+    assert _values(composed) == {"A": "y", "B": "y"}
+    with pytest.raises(ConfigError, match="two configurations to begin with: defconfig and "):
+        kconfig.compose(f"defconfig+{mine}", some_arch, (6, 1))
+
+
 def test_conflicting_fragments_are_refused_with_both_lines(fragments: Path, some_arch: Arch) -> None:
     _write(fragments, base="\nCONFIG_A=y\n", debug="# CONFIG_A is not set\n")
     with pytest.raises(ConfigError, match="conflicting values of A") as caught:

@@ -20,7 +20,14 @@ from typing import NamedTuple
 
 from toolkit import places, saved, store
 from toolkit.deadline import Deadline
-from toolkit.errors import BuildError, ConfigError, MissingToolError, ProgramError, StoreError
+from toolkit.errors import (
+    BuildError,
+    ConfigError,
+    MissingToolError,
+    ProgramError,
+    StoreError,
+    UnknownNameError,
+)
 from toolkit.kernel import git, kconfig
 from toolkit.kernel.arch import Arch
 from toolkit.kernel.source import Tree
@@ -192,24 +199,34 @@ def configure(
 ) -> Path:
     """The final .config of `wanted` for a tree, decided by the tree's own Kconfig.
 
-    What is not asked for is n, as in tinyconfig.  Everything that is asked for is
-    looked up in the result: ConfigError tells for each symbol that was dropped why.
+    What is not asked for is n, as in tinyconfig, or as in what `wanted` is put on top of.
+    Everything that is asked for is looked up in the result: ConfigError tells for each symbol
+    that was dropped why.
     The file's stem is the configuration's name.  It is kept as long as nothing that
     Kconfig reads changes.
     """
     tools = toolchain(arch)
-    read_by_kconfig = _read_by_kconfig(tree)
+    read_by_kconfig = _read_by_kconfig(tree, arch, wanted.defconfig)
     digest = hashlib.sha256("".join(read_by_kconfig.values()).encode())
-    for text in (arch.kernel_arch, wanted.name, wanted.text, *tools.arguments, tools.identity):
+    beneath = [text for text in (wanted.defconfig, wanted.whole) if text]
+    for text in (arch.kernel_arch, wanted.name, wanted.text, *beneath, *tools.arguments, tools.identity):
         digest.update(b"\0" + text.encode())
 
     def make(directory: Path) -> None:
         progress("configuring")
         with _sparse_checkout(tree, read_by_kconfig) as work:
-            asked = work.build / "wanted.config"
-            asked.write_text(wanted.text, encoding="utf-8")
-            work.make(tools, "allnoconfig", environment={"KCONFIG_ALLCONFIG": str(asked)})
             final = work.build / ".config"
+            if wanted.defconfig or wanted.whole:
+                if wanted.defconfig:
+                    work.make(tools, wanted.defconfig)
+                begin = wanted.whole or final.read_text(encoding="utf-8")
+                # Of two lines for one symbol, the last counts.
+                final.write_text(f"{begin}\n{wanted.text}", encoding="utf-8")
+                work.make(tools, "olddefconfig")
+            else:
+                asked = work.build / "wanted.config"
+                asked.write_text(wanted.text, encoding="utf-8")
+                work.make(tools, "allnoconfig", environment={"KCONFIG_ALLCONFIG": str(asked)})
             text = final.read_text(encoding="utf-8")
             missing = wanted.missing_from(kconfig.read_config(text))
             if missing:
@@ -579,13 +596,24 @@ def _compile(work: _WorkTree, tools: Toolchain, targets: tuple[str, ...], progre
     return work.log
 
 
-def _read_by_kconfig(tree: Tree) -> Mapping[str, str]:
-    """The paths of all files of a tree that its configuration can depend on, with their modes and ids."""
+def _read_by_kconfig(tree: Tree, arch: Arch, defconfig: str = "") -> Mapping[str, str]:
+    """The paths of all files of a tree that its configuration can depend on, with their modes and ids.
+
+    UnknownNameError for a defconfig that the tree does not have for `arch`.
+    """
     listed = tree.repository.git("ls-tree", "-r", "-z", tree.tree_id).stdout
     entries = (entry.partition("\t") for entry in listed.split("\0") if entry)
-    return {
-        path: f"{mode_and_id}\t{path}\n" for mode_and_id, _, path in entries if _KCONFIG_READS.match(path)
-    }
+    files = {path: f"{mode_and_id}\t{path}\n" for mode_and_id, _, path in entries}
+    found = {path: line for path, line in files.items() if _KCONFIG_READS.match(path)}
+    if defconfig:
+        place = f"arch/{arch.source_arch}/configs/"
+        known = {path.removeprefix(place): path for path in files if path.startswith(place)}
+        names = [name for name in known if name.endswith("defconfig")]
+        # Plain `defconfig` is one of them, by the choice of the architecture.
+        if defconfig not in ("defconfig", *names):
+            raise UnknownNameError(f"defconfig of Linux {tree.version} for {arch.name}", defconfig, names)
+        found |= {path: files[path] for path in known.values()}
+    return found
 
 
 @contextlib.contextmanager

@@ -26,6 +26,9 @@ _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _OVERLAY = re.compile(r"(since|before)-(\d+)\.(\d+)")
 _SHELL_LIMIT_S = 60.0
+_DEFCONFIG = re.compile(r"\w*defconfig")
+# The second line of what Kconfig writes.
+_GENERATED = "# Automatically generated file; DO NOT EDIT."
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Kconfig:
-    """A composed configuration: what is asked for, by symbol; `name` like "debug+kasan"."""
+    """A composed configuration: what is asked for, by symbol; `name` like "debug+kasan".
+
+    It is put on top of a `defconfig` of the tree, by its name, or of a `whole` .config, by its
+    text; without either, what is not asked for is n.
+    """
 
     name: str
     settings: Mapping[str, Setting]
+    defconfig: str = ""
+    whole: str = ""
 
     @property
     def text(self) -> str:
@@ -97,14 +106,29 @@ def compose(spec: str, arch: Arch, release: tuple[int, int], extra: tuple[Settin
     NAME.since-<release>.config and NAME.before-<release>.config where they fit; an
     overlay for a release can be for one architecture, NAME.<architecture>.since-....
     Two fragments that want different values of a symbol are refused.
+
+    One part may be what all of these are put on top of: a defconfig of the tree
+    ("x86_64_defconfig+debug"), or the path of a .config as Kconfig wrote it.
     """
-    parts = [part for part in spec.split("+") if part != BASE]
+    parts = list(dict.fromkeys(part for part in spec.split("+") if part != BASE))
+    beneath = {part: text for part in parts if (text := _beneath(part)) is not None}
+    if len(beneath) > 1:
+        raise ConfigError(f"two configurations to begin with: {' and '.join(beneath)}", hint="give one")
     merged: dict[str, Setting] = {}
-    for part in (BASE, *dict.fromkeys(parts)):
+    for part in (BASE, *(part for part in parts if part not in beneath)):
         _merge(merged, _load(part, arch, release).values())
     _merge(merged, extra)
-    name = "+".join(sorted({Path(part).stem for part in parts})) or BASE
-    return Kconfig(name, MappingProxyType(merged))
+    name = "+".join(sorted({Path(part).stem.lstrip(".") for part in parts})) or BASE
+    (start, whole), *_ = [*beneath.items(), ("", "")]
+    return Kconfig(name, MappingProxyType(merged), "" if whole else start, whole)
+
+
+def _beneath(part: str) -> str | None:
+    """Of a part that others are put on top of, its text, none of a defconfig; None of a fragment."""
+    if _is_path(part):
+        text = _text(Path(part).expanduser())
+        return text if _GENERATED in text.splitlines()[:3] else None
+    return "" if _DEFCONFIG.fullmatch(part) else None
 
 
 def read_config(text: str) -> Mapping[str, str]:
@@ -116,7 +140,7 @@ def check_names(spec: str, arch: Arch) -> None:
     """UnknownNameError or ConfigError for a part of "a+b" that `arch` does not have."""
     everywhere = {path.stem.split(".")[0] for path in directory().glob("*.config")}
     for part in spec.split("+"):
-        if _is_path(part) or part in names(arch):
+        if _is_path(part) or _DEFCONFIG.fullmatch(part) or part in names(arch):
             continue
         if part in everywhere:
             raise ConfigError(f"the configuration {part} is not for {arch.name}")
@@ -150,11 +174,14 @@ def _fits(suffix: str, release: tuple[int, int]) -> bool:
 
 
 def _read(path: Path) -> tuple[Setting, ...]:
+    return parse(_text(path), path.name if path.parent == directory() else str(path))
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot read the fragment {path}: {error.strerror}") from None
-    return parse(text, path.name if path.parent == directory() else str(path))
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
 
 
 def _merge(merged: dict[str, Setting], settings: Iterable[Setting]) -> None:
