@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import MAKEFILE
-from toolkit.errors import UnknownNameError, BuildError, ConfigError, MissingToolError, StoreError
+from toolkit.errors import BuildError, ConfigError, MissingToolError, StoreError, UnknownNameError
 from toolkit.kernel import arch, build, kconfig, series, source
 from toolkit.kernel.arch import Arch
 from toolkit.kernel.kconfig import Kconfig
