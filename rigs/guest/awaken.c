@@ -54,7 +54,7 @@ static int put(const char *path, const char *text)
 
 static int obey(const char *line, const char *keys, const char *saying)
 {
-	char seed[2 * SEED_BYTES + 1], key[128], entry[160];
+	char seed[2 * SEED_BYTES + 1], key[128], entry[160], said[160];
 	long long seconds;
 	long nanoseconds;
 
@@ -62,7 +62,9 @@ static int obey(const char *line, const char *keys, const char *saying)
 	    strlen(seed) != 2 * SEED_BYTES)
 		return -1;
 	snprintf(entry, sizeof(entry), "ssh-ed25519 %s\n", key);
-	return set_clock(seconds, nanoseconds) || stir(seed) || put(keys, entry) || put("/dev/kmsg", saying) ? -1 : 0;
+	/* The kernel keeps a line back until it has its end. */
+	snprintf(said, sizeof(said), "%s\n", saying);
+	return set_clock(seconds, nanoseconds) || stir(seed) || put(keys, entry) || put("/dev/kmsg", said) ? -1 : 0;
 }
 
 int main(int argc, char **argv)
