@@ -448,7 +448,12 @@ def boot(
 @click.option(
     "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of every cell."
 )
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
+)
 @click.option(
     "--template/--no-template", default=True, help="Start clones of a booted guest, or boot each cell."
 )
@@ -505,7 +510,7 @@ def run(
             kept,
             cells,
             argv=["pageless", *sys.argv[1:]],
-            jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+            jobs=jobs or pipeline.default_jobs(),
             clone=template,
             progress=shown,
         )
@@ -720,7 +725,12 @@ def _debug(made: Any, directory: Path, before: int | None, shown: progress.Progr
 @click.option(
     "--arch", "-a", "archs", multiple=True, help="Where the plan names none.  [default: all, or ARCH]"
 )
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
+)
 @workers_option
 @click.option("--dry-run", is_flag=True, help="Only list the cells.")
 @json_option
@@ -748,7 +758,12 @@ def plan(
 
 @cli.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
+)
 @workers_option
 @json_option
 def resume(run_id: str, jobs: int | None, workers: str | None, as_json: bool) -> int:
@@ -775,7 +790,7 @@ def _execute(
             archive.Archive.default(),
             cells,
             argv=["pageless", *sys.argv[1:]],
-            jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+            jobs=jobs or pipeline.default_jobs(),
             clone=True,
             progress=shown,
             resumed=resumed,
@@ -810,7 +825,12 @@ def _execute(
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of all that is random."
 )
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
+)
 @json_option
 def patchcheck(
     name: str,
@@ -834,6 +854,7 @@ def patchcheck(
       pageless patchcheck pageless-owner --patches 7-11
     """
     from toolkit import patchcheck as patchchecks
+    from toolkit import pipeline
     from toolkit.patchcheck import text
 
     kept = archive.Archive.default()
@@ -849,7 +870,7 @@ def patchcheck(
             repeat=repeat,
             numbers=_numbers(patches, "patches") if patches is not None else None,
             argv=["pageless", *sys.argv[1:]],
-            jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+            jobs=jobs or pipeline.default_jobs(),
             progress=shown,
         )
     if as_json:
@@ -1135,7 +1156,7 @@ def b4_check(
     Example:
       cd linux && git config b4.review-series-check-cmd 'pageless b4-check --workload smoke'
     """
-    from toolkit import review
+    from toolkit import pipeline, review
 
     wanted = name or review.series_of(sys.stdin.buffer.read())
     with _progress() as shown:
@@ -1147,7 +1168,7 @@ def b4_check(
             workloads=workloads,
             operations=ops,
             argv=["pageless", *sys.argv[1:]],
-            jobs=max(1, (os.cpu_count() or 1) // 2),
+            jobs=pipeline.default_jobs(),
             progress=shown,
         )
     _print_json(results)
@@ -1472,7 +1493,12 @@ def mutate(
 @config_option
 @click.option("--seeds", metavar="FIRST-LAST", default="1-50", show_default=True, help="One run for each.")
 @click.option("--seconds", type=float, default=3600.0, show_default=True, help="No run begins after that.")
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Guests at a time.  [default: one per 2 CPUs]")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
+)
 @click.option("--results", type=click.Path(path_type=Path, dir_okay=False),
               help="Where it is kept, and looked up.  [default: below $XDG_STATE_HOME]")  # fmt: skip
 @click.option("--show", is_flag=True, help="Only show what was run before.")
@@ -1499,6 +1525,7 @@ def alarms(
       pageless alarms --seeds 1-50 --workload quick
     """
     from toolkit import alarms as campaign
+    from toolkit import pipeline
     from toolkit.kernel import faults
 
     first, last = _numbers(seeds, "seeds")
@@ -1517,7 +1544,7 @@ def alarms(
                 suite=suite,
                 seeds=range(first, last + 1),
                 seconds=seconds,
-                jobs=jobs or max(1, (os.cpu_count() or 1) // 2),
+                jobs=jobs or pipeline.default_jobs(),
                 progress=shown,
             )
     found = list(campaign.groups(turns))

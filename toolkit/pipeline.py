@@ -9,6 +9,7 @@ import datetime
 import functools
 import io
 import logging
+import os
 import random
 import re
 import shutil
@@ -676,6 +677,11 @@ class Prepared:
         return ", ".join(symbol for symbol in workload.needs if symbol not in self.configuration)
 
 
+def default_jobs() -> int:
+    """Guests at a time: each has two processors, and is judged by one of ours while the next one runs."""
+    return max(2, (os.cpu_count() or 1) // 2)
+
+
 def execute(
     kept: Archive,
     cells: Sequence[Cell],
@@ -710,38 +716,65 @@ def execute(
         (cell for cell in cells if cell not in records), key=lambda cell: -workloads[cell.workload].deadline_s
     )
     wanted = set(map(Target.of, left))
-    prepared = {
-        target: _prepare(target, tree, progress) for target, tree in trees.items() if target in wanted
-    }
 
-    found = [check for target, tree in trees.items() for check in _check_source(target, tree, progress)]
-    if simulated:
-        sources = {(target.kernel, target.series): tree for target, tree in trees.items()}
-        found += [
-            check
-            for (kernel, name), tree in sources.items()
-            for check in check_simulated(f"{kernel} {name}", tree, seed=cells[0].seed, progress=progress)
-        ]
-    saved.write(kept_run.sources_file, Sources(tuple(found)))
+    def check_sources() -> Iterator[Check]:
+        for target, tree in trees.items():
+            yield from _check_source(target, tree, progress)
+
+    def simulate_sources() -> Iterator[Check]:
+        for (kernel, name), tree in applied.items():
+            yield from check_simulated(f"{kernel} {name}", tree, seed=cells[0].seed, progress=progress)
+
+    # What needs no guest goes on beside builds and guests.
+    with _threads(1, "sources") as beside:
+        looked = [beside.submit(lambda: list(simulate_sources()))] if simulated else []
+        prepared = {
+            target: _prepare(target, tree, progress) for target, tree in trees.items() if target in wanted
+        }
+        # This one may want the work tree of a build, and waits for all of them.
+        looked.insert(0, beside.submit(lambda: list(check_sources())))
+        records |= _exercise(
+            kept_run, left, workloads, prepared, jobs=jobs, clone=clone, cluster=cluster, progress=progress
+        )
+        checks = tuple(check for part in looked for check in part.result())
+    saved.write(kept_run.sources_file, Sources(checks))
+    return kept_run, _conclude(kept, kept_run, [records[cell] for cell in cells])
+
+
+@contextlib.contextmanager
+def _threads(number: int, name: str) -> Iterator[concurrent.futures.Executor]:
+    """Threads that are waited for; when we are interrupted, the programs and guests in them end first."""
+    executor = concurrent.futures.ThreadPoolExecutor(number, thread_name_prefix=name)
+    try:
+        yield executor
+    except BaseException:
+        run.end_all()
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _exercise(
+    kept_run: Run,
+    left: Sequence[Cell],
+    workloads: Mapping[str, Workload],
+    prepared: Mapping[Target, Prepared],
+    *,
+    jobs: int,
+    clone: bool,
+    cluster: Cluster | None,
+    progress: Progress,
+) -> dict[Cell, Record]:
+    """Run those cells, here or on a cluster."""
 
     def work(cell: Cell) -> Record:
         return _cell(kept_run, cell, workloads[cell.workload], prepared[Target.of(cell)], clone, progress)
 
     if cluster is not None:
-        for record in _on_cluster(cluster, kept_run, left, workloads, prepared, clone, progress):
-            records[record.cell] = record
-        return kept_run, _conclude(kept, kept_run, [records[cell] for cell in cells])
-    executor = concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="cell")
-    try:
-        for record in executor.map(work, left):
-            records[record.cell] = record
-    except BaseException:
-        # A guest runs inside its worker: end the guests, and the workers end themselves.
-        run.end_all()
-        raise
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-    return kept_run, _conclude(kept, kept_run, [records[cell] for cell in cells])
+        found = _on_cluster(cluster, kept_run, left, workloads, prepared, clone, progress)
+        return {record.cell: record for record in found}
+    with _threads(jobs, "cell") as executor:
+        return {record.cell: record for record in executor.map(work, left)}
 
 
 def _prepare(target: Target, tree: Tree, progress: Progress) -> Prepared:
