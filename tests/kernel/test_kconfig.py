@@ -185,7 +185,7 @@ def test_an_unknown_fragment_and_a_path_that_is_not_there(
     with pytest.raises(UnknownNameError) as caught:
         kconfig.compose("debgu", some_arch, (6, 1))
     assert caught.value.hint == "did you mean 'debug'?"
-    with pytest.raises(ConfigError, match="cannot read the fragment"):
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
         kconfig.compose(str(tmp_path / "x.config"), some_arch, (6, 1))
     (tmp_path / "mine.config").write_text("CONFIG_M=m\n", encoding="utf-8")
     composed = kconfig.compose(f"debug+{tmp_path / 'mine.config'}", some_arch, (6, 1))
