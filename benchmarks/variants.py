@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a series makes of zsmalloc beside the baseline: sizes, compaction, instructions.  Judges nothing.
 
-python benchmarks/variants.py RUN [--workload compact-passes] [--json]
+python benchmarks/variants.py RUN... [--workload compact-passes] [--json]
 
-RUN is one of that workload over several series, with repeats enough for medians:
+The runs are of that workload over several series, with repeats enough for medians:
 
 pageless run --series none --series pageless-owner --series pageless-compound \\
     --workload compact-passes --repeat 10
@@ -63,11 +63,12 @@ def sizes(target: Target, progress: Progress) -> dict[str, int]:
     return {"code": sum(bloat.functions(kernel, arch).values()), "zsmalloc_code": sum(code)}
 
 
-def variant(kept: Run, records: Sequence[Record], progress: Progress) -> dict[str, object]:
+def variant(passed: Sequence[tuple[Run, Record]], progress: Progress) -> dict[str, object]:
     """The numbers of one series on one architecture, of all its repeats."""
+    records = [record for _kept, record in passed]
     cell = records[0].cell
     target = Target.of(cell)
-    seen = [judge.census(Case(kept.evidence(record.cell))) for record in records]
+    seen = [judge.census(Case(kept.evidence(record.cell))) for kept, record in passed]
     stored = [one[1] for one in seen if one is not None]
     after = MEMMAPS[series.load(cell.series).variant]
     per_mb = {
@@ -90,18 +91,18 @@ def variant(kept: Run, records: Sequence[Record], progress: Progress) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What a series makes of zsmalloc.")
-    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("runs", metavar="RUN", nargs="+")
     parser.add_argument("--workload", default="compact-passes")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    kept = Archive.default().find(options.run)
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in kept.records():
-        if record.cell.workload == options.workload and record.status is Status.PASS:
-            groups[record.cell.arch, record.cell.series].append(record)
+    groups: dict[tuple[str, str], list[tuple[Run, Record]]] = defaultdict(list)
+    for kept in map(Archive.default().find, options.runs):
+        for record in kept.records():
+            if record.cell.workload == options.workload and record.status is Status.PASS:
+                groups[record.cell.arch, record.cell.series].append((kept, record))
     with on(Console(stderr=True)) as progress:
-        found = [variant(kept, records, progress) for records in groups.values()]
+        found = [variant(passed, progress) for passed in groups.values()]
     if options.json:
         print(json.dumps(found, indent=1))
         return

@@ -22,6 +22,11 @@ done
 echo 'p:counted/isolate_reached zs_page_isolate' >>kprobe_events
 echo 1 >instances/counted/events/counted/enable
 """
+_COUNTED_ENOUGH = f"""
+cd {TRACING} && cat kprobe_profile && echo 0 >instances/counted/events/counted/enable
+rmdir instances/counted
+echo '-:counted/isolate_calls' >>kprobe_events && echo '-:counted/isolate_reached' >>kprobe_events
+"""
 COUNTED = ("isolate_calls", "isolate_reached")
 
 _GROW = f"""
@@ -87,8 +92,8 @@ def _free_blocks(bench: Bench, passes: int) -> int:
 
 
 def _count_calls(bench: Bench) -> None:
-    """Count how often the probed functions ran."""
-    for line in bench.guest.read(f"{TRACING}/kprobe_profile").decode().splitlines():
+    """Count how often the probed functions ran, and remove the probes."""
+    for line in bench.guest.execute(_COUNTED_ENOUGH, deadline=bench.deadline).text.splitlines():
         name, hits, _missed = line.split()
         if name in COUNTED:
             bench.count(name, int(hits))
