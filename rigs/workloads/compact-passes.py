@@ -3,11 +3,11 @@
 
 from toolkit.collect import buddyinfo
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import run_together
 
 DISK_BYTES = 108 << 20
-# The file that takes every page which the disk does not, while both grow.
-FILE_MIB = 160
+# The disk is filled in so many pieces, between which a file grows: both have pages in every block.
+PIECES = 128
+FILE_KIB = 1024
 FILE = "/tmp/grown"
 PASSES = 4
 # The order of a block of 2 MiB, where pages have 4 KiB.
@@ -29,13 +29,13 @@ echo '-:counted/isolate_calls' >>kprobe_events && echo '-:counted/isolate_reache
 """
 COUNTED = ("isolate_calls", "isolate_reached")
 
-_GROW = f"""
+_FILL = f"""
 n=0
-until [ -e /tmp/filled ] || [ $n -ge {FILE_MIB * 4} ]; do
-    head -c 256k /dev/zero || exit 1
+while [ $n -lt {PIECES} ]; do
+    zblk write --mix=mixed --from=$((n * {{piece}})) --to=$(((n + 1) * {{piece}})) {{options}} || exit 1
+    head -c {FILE_KIB}k /dev/zero >>{FILE} || exit 1
     n=$((n + 1))
-done >{FILE}
-echo '{{"grown_kib": '$((n * 256))'}}'
+done >/dev/null
 """
 
 
@@ -56,9 +56,7 @@ def exercise(bench: Bench) -> None:
     guest = bench.guest
     memory.keep_quiet(guest)
     with zram.known_disk(bench, DISK_BYTES) as disk:
-        filling = f"zblk write --mix=mixed {disk.options}; status=$?; touch /tmp/filled; (exit $status)"
-        reports = run_together(bench, {"filled": filling, "grown": _GROW})
-        bench.count("grown_kib", reports["grown"].number("grown_kib"))
+        guest.execute(_FILL.format(piece=disk.slots // PIECES, options=disk.options), deadline=bench.deadline)
         bench.checkpoint("filled")
         guest.execute(f"rm {FILE}", deadline=bench.deadline)
 
