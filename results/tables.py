@@ -12,8 +12,9 @@ import argparse
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from toolkit import alarms, campaign
 from toolkit.campaign import SIM, Finding
@@ -150,11 +151,55 @@ def sequence_table() -> Iterator[str]:
     yield from markdown(*rows)
 
 
+# What is told of each series: its words, and where the number is.  Of a spread it is the median.
+QUANTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("runs", ("repeats",)),
+    ("bytes of a zspage, with SLUB's debugging", ("zspage_bytes",)),
+    ("bytes of code, mm/zsmalloc.c", ("zsmalloc_code",)),
+    ("metadata of a stored MB, bytes", ("metadata_per_mb", "now")),
+    ("with what it leaves of struct page", ("metadata_per_mb", "then")),
+    ("calls of isolate_movable_page()", ("counters", "isolate_calls")),
+    ("that came to zsmalloc", ("counters", "isolate_reached")),
+    ("pages moved", ("counters", "zs_page_migrate")),
+    ("frees deferred", ("counters", "async_free_zspage")),
+    ("free blocks of order 9: before", ("counters", "order_9_after_0")),
+    ("after one pass", ("counters", "order_9_after_1")),
+    ("after four", ("counters", "order_9_after_4")),
+    ("free pages of order 0: before", ("counters", "order_0_after_0")),
+    ("after one pass", ("counters", "order_0_after_1")),
+    ("after four", ("counters", "order_0_after_4")),
+    *(
+        (f"instructions: {name}", ("instructions", name))
+        for name in ("alloc", "free", "map", "unmap", "compact", "isolate", "migrate")
+    ),
+)
+
+
+def variant_table() -> Iterator[str]:
+    """What each series makes of zsmalloc, beside the baseline."""
+    for path in sorted(HERE.glob("variants-*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[tuple[object, ...]] = [("", *(f"{one['series']} {one['arch']}" for one in found))]
+        for words, where in QUANTITIES:
+            rows.append((words, *(_median(one, where) for one in found)))
+        yield from markdown(*rows)
+
+
+def _median(found: Any, where: Sequence[str]) -> str:
+    for name in where:
+        found = found[name]
+    if not isinstance(found, dict):
+        return f"{found}"
+    spread = f" ({found['low']:.0f} to {found['high']:.0f})" if found["low"] != found["high"] else ""
+    return f"{found['median']:.0f}{spread}"
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "faults": fault_table,
     "alarms": alarm_table,
     "sim": sim_table,
     "sequences": sequence_table,
+    "variants": variant_table,
 }
 
 
