@@ -5,7 +5,7 @@ python benchmarks/bisection.py [--tries 10] [--patches 12] [--bad 7] [--workload
 
 A series of as many patches is made, of which all but one only add a remark to mm/zsmalloc.c.  The
 bad one takes too small a class for objects of a few sizes: a run shows it if it draws one of them.
-First that patch is run by itself, as often as a try takes at the most, to tell how often that is.
+First that patch is run by itself, half as often as a try may at the most, to tell how often that is.
 """
 
 from __future__ import annotations

@@ -57,14 +57,14 @@ def bare_makes(targets: list[Target], scratch: Path, progress: Progress) -> floa
         with progress.step(f"configure {target}") as say:
             output.joinpath(".config").write_bytes(pipeline.configured(target, tree, say).read_bytes())
         arch = arches.load(target.arch)
-        ccache = {"CCACHE_DIR": str(scratch / "ccache"), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
+        ccache = {**build.ccache_environment(source), "CCACHE_DIR": str(scratch / "ccache")}
         argv = ["make", f"-j{os.cpu_count()}", "O=build", *build.toolchain(arch).arguments]
         with progress.step(f"make {target}"):
             begun = time.monotonic()
             run.run(
                 [*argv, "olddefconfig", *arch.make_targets],
                 cwd=source,
-                env={**ccache, "CCACHE_BASEDIR": str(source)},
+                env=ccache,
                 deadline=Deadline.after(LIMIT_S),
             )
             taken += time.monotonic() - begun

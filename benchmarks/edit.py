@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from toolkit import pipeline, places, run
+from toolkit import pipeline, run
 from toolkit.deadline import Deadline
 from toolkit.kernel import arch as arches
 from toolkit.kernel import build, kconfig
@@ -48,12 +48,7 @@ def bare_make(tree: Path, name: str, config: Path) -> float:
     output.mkdir()
     (output / ".config").write_bytes(config.read_bytes())
     argv = ["make", "-C", tree, "O=build", f"-j{os.cpu_count()}", *tools.arguments]
-    cache = {
-        "CCACHE_DIR": str(places.cache_dir() / "ccache"),
-        "CCACHE_BASEDIR": str(tree),
-        "CCACHE_NOHASHDIR": "1",
-        "CCACHE_DEPEND": "1",
-    }
+    cache = build.ccache_environment(tree)
     deadline = Deadline.after(LIMIT_S)
     run.run([*argv, "olddefconfig", "vmlinux"], env=cache, deadline=deadline)
     edit(tree)

@@ -22,14 +22,14 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from rich.console import Console
 
 from toolkit import judge, pipeline
 from toolkit.archive import Archive
 from toolkit.judge import Case
-from toolkit.kernel import arch as arches
-from toolkit.kernel import bloat, pageless, series
+from toolkit.kernel import series
 from toolkit.model.descriptors import Memmap, costs
 from toolkit.pipeline import Target
 from toolkit.progress import Progress, on
@@ -52,15 +52,12 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def sizes(target: Target, progress: Progress) -> dict[str, int]:
-    """Bytes of code: of the whole kernel, and of mm/zsmalloc.c alone."""
-    tree, kernel = pipeline.built(target, progress)
-    arch = arches.load(target.arch)
-    with progress.step(f"compile {pageless.SOURCE} of {target}") as say:
-        compiled = pipeline.internals(target, tree, kernel, say).symbols.compiled(pageless.SOURCE)
-    with compiled.object.open("rb") as file:
-        code = [part.data_size for part in ELFFile(file).iter_sections() if part["sh_flags"] & 0x4]
-    return {"code": sum(bloat.functions(kernel, arch).values()), "zsmalloc_code": sum(code)}
+def code_bytes(target: Target, progress: Progress) -> int:
+    """Bytes of code in the object of mm/zsmalloc.c, as it was built into the kernel."""
+    _tree, kernel = pipeline.built(target, progress)
+    with (kernel.directory / "zsmalloc.o").open("rb") as file:
+        parts = ELFFile(file).iter_sections()
+        return sum(part.data_size for part in parts if part["sh_flags"] & SH_FLAGS.SHF_EXECINSTR)
 
 
 def variant(passed: Sequence[tuple[Run, Record]], progress: Progress) -> dict[str, object]:
@@ -84,7 +81,7 @@ def variant(passed: Sequence[tuple[Run, Record]], progress: Progress) -> dict[st
         "zspage_bytes": spread([one.zspage_slot for one in stored]),
         "metadata_per_mb": per_mb,
         "counters": {name: spread([record.counters.get(name, 0) for record in records]) for name in COUNTERS},
-        **sizes(target, progress),
+        "zsmalloc_code": code_bytes(target, progress),
         "instructions": {name: dataclasses.asdict(cost) for name, cost in instructions.items()},
     }
 

@@ -136,6 +136,14 @@ config_option = click.option(
 )
 
 
+jobs_option = click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
+)
+
+
 workers_option = click.option(
     "--workers",
     metavar="ADDRESS",
@@ -448,12 +456,7 @@ def boot(
 @click.option(
     "--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of every cell."
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(min=1),
-    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
-)
+@jobs_option
 @click.option(
     "--template/--no-template", default=True, help="Start clones of a booted guest, or boot each cell."
 )
@@ -725,12 +728,7 @@ def _debug(made: Any, directory: Path, before: int | None, shown: progress.Progr
 @click.option(
     "--arch", "-a", "archs", multiple=True, help="Where the plan names none.  [default: all, or ARCH]"
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(min=1),
-    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
-)
+@jobs_option
 @workers_option
 @click.option("--dry-run", is_flag=True, help="Only list the cells.")
 @json_option
@@ -758,12 +756,7 @@ def plan(
 
 @cli.command()
 @click.argument("run_id", metavar="RUN")
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(min=1),
-    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
-)
+@jobs_option
 @workers_option
 @json_option
 def resume(run_id: str, jobs: int | None, workers: str | None, as_json: bool) -> int:
@@ -825,12 +818,7 @@ def _execute(
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of all that is random."
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(min=1),
-    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
-)
+@jobs_option
 @json_option
 def patchcheck(
     name: str,
@@ -1493,12 +1481,7 @@ def mutate(
 @config_option
 @click.option("--seeds", metavar="FIRST-LAST", default="1-50", show_default=True, help="One run for each.")
 @click.option("--seconds", type=float, default=3600.0, show_default=True, help="No run begins after that.")
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(min=1),
-    help="Guests at a time.  [default: one per 2 CPUs, 2 at least]",
-)
+@jobs_option
 @click.option("--results", type=click.Path(path_type=Path, dir_okay=False),
               help="Where it is kept, and looked up.  [default: below $XDG_STATE_HOME]")  # fmt: skip
 @click.option("--show", is_flag=True, help="Only show what was run before.")

@@ -386,7 +386,7 @@ def with_lines(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Pro
                 [*options, "-gdwarf-4", "-o", directory / "lines.o", words[-1]],
                 deadline=Deadline.after(_MAKE_LIMIT_S),
                 cwd=work.build,
-                env=_ccache_environment(work.source),
+                env=ccache_environment(work.source),
             )
             shutil.copyfile(work.source / file, directory / "source.c")
 
@@ -515,7 +515,7 @@ class _WorkTree:
                 [*words, *tools.arguments, *targets],
                 deadline=Deadline.after(_MAKE_LIMIT_S),
                 cwd=self.source,
-                env={**_REPRODUCIBLE, **_ccache_environment(self.source), **(environment or {})},
+                env={**_REPRODUCIBLE, **ccache_environment(self.source), **(environment or {})},
                 log=self.log,
                 on_line=on_line,
             )
@@ -675,7 +675,7 @@ def _cross_compile(arch: Arch) -> str:
     return given if Path(given).name.startswith(f"{processor}-") else arch.cross_compile
 
 
-def _ccache_environment(source: Path) -> Mapping[str, str]:
+def ccache_environment(source: Path) -> Mapping[str, str]:
     """ccache below our cache unless the user has one; where the work tree lies must not make it miss."""
     own = {} if os.environ.get("CCACHE_DIR") else {"CCACHE_DIR": str(places.cache_dir() / "ccache")}
     # In depend mode a miss costs a fifth less: no preprocessor is run for it.
