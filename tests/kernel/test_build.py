@@ -387,7 +387,7 @@ def test_ours_goes_on_top_of_a_defconfig_of_6_1_and_of_a_whole_config(name: str,
     mine.write_text(text.replace("CONFIG_VFAT_FS=y", "# CONFIG_VFAT_FS is not set"), encoding="utf-8")
     wanted = kconfig.compose(str(mine), found, tree.release)
     again = kconfig.read_config(build.configure(tree, found, wanted).read_text(encoding="utf-8"))
-    assert {symbol for symbol in {*final, *again} if final.get(symbol) != again.get(symbol)} >= {"VFAT_FS"}
+    assert "VFAT_FS" not in again
     assert again["ZRAM"] == "y"
     with pytest.raises(UnknownNameError, match="no_defconfig"):
         build.configure(tree, found, kconfig.compose("no_defconfig", found, tree.release))
