@@ -889,7 +889,7 @@ bisect_options = [
         default="",
         metavar="GLOB",
         help="What counts as bad, matched with 'check: summary' of each failed check; other failures "
-        "are foreign.  [default: what the first run that fails shows]",
+        "are foreign.  [default: what the first failures of the last step show]",
     ),
     click.option(
         "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the first run."

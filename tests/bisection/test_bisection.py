@@ -55,6 +55,18 @@ def test_the_first_failure_teaches_what_is_searched_and_others_are_foreign() -> 
     assert trouble.vote(_run(NOTHING)) is Vote.SILENT
 
 
+def test_a_trouble_has_the_faces_that_were_learned_but_for_those_of_a_good_step() -> None:
+    trouble = Trouble()
+    assert trouble.vote(_run(SPLAT, DIED), learn=True) is Vote.BAD
+    assert trouble.vote(_run(OTHER, DIED), learn=True) is Vote.BAD
+    assert trouble.vote(_run(WRONG), learn=True) is Vote.BAD
+    trouble.unlearn(_run(OTHER, DIED))
+    assert trouble.vote(_run(OTHER, DIED)) is Vote.FOREIGN
+    assert trouble.vote(_run(SPLAT, DIED)) is Vote.BAD
+    trouble.unlearn(_run(SPLAT, WRONG))
+    assert trouble.vote(_run(WRONG)) is Vote.BAD, "a good step shows all of it: then it is no good step"
+
+
 def test_a_pattern_decides_what_is_searched() -> None:
     trouble = Trouble("content/*")
     assert trouble.vote(_run(SPLAT, DIED)) is Vote.FOREIGN

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,6 +26,8 @@ Say = Callable[[str], None]
 
 # A step whose runs say nothing so many times in a row is one that cannot be tested.
 _SILENT_RUNS = 3
+# What is searched is learned from so many failures of the last step, or what so many runs of it show.
+_LEARNED_FROM, _LEARNING_RUNS = 3, 10
 
 
 @dataclass(frozen=True)
@@ -47,33 +50,38 @@ class Vote(Enum):
 
 @dataclass
 class Trouble:
-    """How the searched trouble looks: by the names of checks, or learned from the first run that fails.
+    """How the searched trouble looks: by the names of checks, or as it was learned.
 
     `pattern` is matched with "check: summary" of each failed check, or, empty, `seen` are the
-    signatures of the failed checks of the first bad run.
+    signatures of the failed checks that are searched: one fault has many faces.
     """
 
     pattern: str = ""
     seen: set[str] = field(default_factory=set)
 
-    def vote(self, records: Sequence[Record]) -> Vote:
-        """What one run, of one or more cells, says."""
-        status = worst(record.status for record in records)
-        failed = [
-            check
-            for record in records
-            for check in summary.failing(record)
-            if check.status in (Status.FAIL, Status.CRASH)
-        ]
+    def vote(self, records: Sequence[Record], *, learn: bool = False) -> Vote:
+        """What one run, of one or more cells, says; its failure is learned if it is to be, or is the first."""
+        failed = _failed(records)
         if not failed:
-            return Vote.GOOD if status is Status.PASS else Vote.SILENT
+            passed = records and worst(record.status for record in records) is Status.PASS
+            return Vote.GOOD if passed else Vote.SILENT
         if self.pattern:
             told = [f"{check.name}: {check.summary}" for check in failed]
             return Vote.BAD if any(fnmatch.fnmatchcase(one, self.pattern) for one in told) else Vote.FOREIGN
         found = signatures(failed)
-        if not self.seen:
+        if learn or not self.seen:
             self.seen |= found
         return Vote.BAD if found & self.seen else Vote.FOREIGN
+
+    def unlearn(self, records: Sequence[Record]) -> None:
+        """What a good step shows is not the trouble, unless nothing else is."""
+        self.seen = self.seen - signatures(_failed(records)) or self.seen
+
+
+def _failed(records: Sequence[Record]) -> list[Check]:
+    """The checks by which the kernel, and not the rig, failed."""
+    bad = (Status.FAIL, Status.CRASH)
+    return [check for record in records for check in summary.failing(record) if check.status in bad]
 
 
 def signatures(failed: Sequence[Check]) -> set[str]:
@@ -133,6 +141,26 @@ def steps_of(target: str, kernel: str, progress: Progress) -> tuple[Step, ...]:
     )
 
 
+# A run of a step: its number, and what became of its cells; nothing, if it could not be configured.
+Run = tuple[int, Sequence[Record]]
+
+
+def weighed(last: int, runs: Sequence[Run], trouble: Trouble) -> Search:
+    """What the runs of steps 0 to `last`, in their order, say of that trouble."""
+    search = Search(last)
+    silent: Counter[int] = Counter()
+    for number, records in runs:
+        vote = trouble.vote(records)
+        if vote in (Vote.GOOD, Vote.BAD):
+            search.saw(number, vote is Vote.BAD)
+            silent[number] = 0
+            continue
+        silent[number] += 1
+        if all(record.built is None for record in records) or silent[number] >= _SILENT_RUNS:
+            search.cannot_test(number)
+    return search
+
+
 def bisect(
     kept: Archive,
     steps: Sequence[Step],
@@ -150,35 +178,44 @@ def bisect(
 ) -> Found:
     """Run steps until one is the first bad one with that confidence, or after `limit` runs.
 
-    Every run has a seed of its own: what depends on the seed is found as well.
+    Every run has a seed of its own: what depends on the seed is found as well.  How the trouble
+    looks, if nobody said so, is learned from the last step, where it should be; what the step
+    before the range shows as well is not it.
     """
+    runs: list[Run] = []
     search = Search(len(steps) - 1)
-    silent: dict[int, int] = {}
-    foreign: list[str] = []
-    turns = 0
-    while turns < limit and search.beliefs().max() < confidence:
-        number = search.next()
+
+    def learning() -> bool:
+        if trouble.pattern or search.last in search.untestable:
+            return False
+        bad, good = search.bad[search.last], search.good[search.last]
+        return bad < _LEARNED_FROM and bad + good < _LEARNING_RUNS
+
+    while len(runs) < limit and (learning() or search.beliefs().max() < confidence):
+        learn = learning()
+        number = search.last if learn else search.next()
         if number is None:
             break
         step = steps[number]
-        turns += 1
-        with progress.step(f"run {turns}: {step.title}") as say:
+        with progress.step(f"run {len(runs) + 1}: {step.title}") as say:
             outcome = _run(
-                kept, step, arch, config, workloads, seed + turns - 1, jobs=jobs, argv=argv, progress=progress
+                kept,
+                step,
+                arch,
+                config,
+                workloads,
+                seed + len(runs),
+                jobs=jobs,
+                argv=argv,
+                progress=progress,
             )
-            vote = Vote.SILENT if outcome is None else trouble.vote(outcome.cells)
-            say(vote.value)
-        if vote in (Vote.GOOD, Vote.BAD):
-            search.saw(number, vote is Vote.BAD)
-            silent.pop(number, None)
-            continue
-        if vote is Vote.FOREIGN and outcome is not None:
-            failed = [check for record in outcome.cells for check in summary.failing(record)]
-            foreign += sorted(signatures(failed))
-        silent[number] = silent.get(number, 0) + 1
-        unbuilt = outcome is None or all(record.built is None for record in outcome.cells)
-        if unbuilt or silent[number] >= _SILENT_RUNS:
-            search.cannot_test(number)
+            records = () if outcome is None else outcome.cells
+            say(trouble.vote(records, learn=learn).value)
+        if number == 0:
+            trouble.unlearn(records)
+        runs.append((number, records))
+        search = weighed(search.last, runs, trouble)
+    foreign = [signatures(_failed(seen)) for _, seen in runs if trouble.vote(seen) is Vote.FOREIGN]
     beliefs = search.beliefs()
     titles = [f"{steps[0].title}: it was bad already", *(step.title for step in steps[1:]), "none: never bad"]
     order = sorted(range(len(titles)), key=lambda number: -beliefs[number])
@@ -187,9 +224,9 @@ def bisect(
         suspects=tuple((titles[n], float(beliefs[n])) for n in order if beliefs[n] >= 0.01),
         certain=bool(beliefs.max() >= confidence),
         rate=search.rate,
-        runs=turns,
+        runs=len(runs),
         signatures=(trouble.pattern,) if trouble.pattern else tuple(sorted(trouble.seen)),
-        foreign=tuple(dict.fromkeys(foreign)),
+        foreign=tuple(dict.fromkeys(one for found in foreign for one in sorted(found))),
         untestable=tuple(steps[n].title for n in sorted(search.untestable)),
     )
 
