@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from toolkit import judge, run, saved
 from toolkit.archive import Archive
-from toolkit.collect import ftrace, health, snapshot
+from toolkit.collect import ftrace, health
 from toolkit.collect.samples import Sampler
 from toolkit.crew import Cluster
 from toolkit.deadline import Deadline
@@ -527,12 +527,10 @@ class GuestBench:
             )
         self.say(f"checkpoint {name}")
         with self.guest.unnoted():
-            self.recorder.mark(self.guest, name)
-            snapshot.take(self.guest, self.deadline).save(self.evidence.checkpoint(name))
+            taken = self.recorder.checkpoint(self.guest, name, self.deadline)
+            taken.save(self.evidence.checkpoint(name))
             if self.eye is not None:
                 saved.write(self.evidence.inspection(name), self.eye.look())
-            # Nothing goes on now, and whatever comes next finds the buffers empty.
-            self.recorder.drain(self.guest, self.deadline)
         self.checkpoints.append(name)
 
     def check(self, name: str, holds: bool, *, expected: object, seen: object, because: str) -> None:

@@ -22,6 +22,7 @@ class FakeGuest:
     answer: Callable[[str], Answer] = lambda command: (0, b"")
     files: dict[str, bytes] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
+    stdin: list[bytes] = field(default_factory=list)
     written: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
@@ -33,6 +34,7 @@ class FakeGuest:
     ) -> Output:
         assert not deadline.passed
         self.commands.append(command)
+        self.stdin.append(stdin)
         status, out = self.answer(command)
         if ok is not None and status not in ok:
             raise CommandError(command, status, out.decode())

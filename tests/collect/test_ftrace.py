@@ -12,7 +12,7 @@ from tests.collect.fake import Answer, FakeGuest
 from toolkit.collect import ftrace
 from toolkit.collect.ftrace import PROBES, Losses, Recorder, Recording
 from toolkit.deadline import Deadline
-from toolkit.errors import CaptureError, GuestError
+from toolkit.errors import CaptureError, CommandError, GuestError
 
 RECORDED = Path(__file__).parents[1] / "data" / "trace" / "6.1-x86_64"
 
@@ -31,16 +31,16 @@ def guest_without(*absent: str) -> FakeGuest:
             return 0, FACTS.encode()
         if "kprobe_events" in command and "capture" not in command:
             return 0, "".join(f"{event}\n" for event in absent).encode()
-        if command.startswith("capture pages"):
-            pages = (
+        sent = []
+        if "capture files" in command:
+            sent += [frame(path, text.encode()) for path, text in recording.files.items()]
+        if "capture pages" in command:
+            sent += [
                 frame(f"{ftrace.TRACEFS}/per_cpu/cpu{cpu}/trace_pipe_raw", data[at : at + 4096])
                 for cpu, data in recording.buffers.items()
                 for at in range(0, len(data), 4096)
-            )
-            return 0, b"".join(pages)
-        if command.startswith("capture files"):
-            return 0, b"".join(frame(path, text.encode()) for path, text in recording.files.items())
-        return 0, b""
+            ]
+        return 0, b"".join(sent)
 
     return FakeGuest(answer)
 
@@ -56,12 +56,8 @@ def test_a_recorder_sets_up_marks_drains_and_leaves_what_can_be_decoded(tmp_path
     assert setup.index("tracing_on") < setup.index("kprobe_events") < setup.rindex("echo 1 >tracing_on")
     assert "for event in compaction/mm_compaction_begin " in setup
 
-    recorder.mark(guest, "baseline")
-    assert guest.written == [("/sys/kernel/tracing/trace_marker", b"pageless:mark baseline")]
-
     recording = recorder.stop(guest, deadline)
-    assert guest.commands[2] == "echo 0 >/sys/kernel/tracing/tracing_on"
-    assert guest.commands[-1].endswith("echo >kprobe_events")
+    assert guest.commands[-1].startswith("echo 0 >/sys/kernel/tracing/tracing_on && capture pages ")
     assert recording == Recording.load(tmp_path / "trace")
     assert recording.absent == ("migrate/mm_migrate_pages",)
     assert recording.trace().counts == Recording.load(RECORDED).trace().counts
@@ -72,8 +68,21 @@ def test_what_was_drained_before_the_end_is_part_of_the_recording(tmp_path: Path
     recorder = Recorder(tmp_path)
     recorder.start(guest, Deadline.after(60))
     recorder.drain(guest, Deadline.after(60))
+    taken = recorder.checkpoint(guest, "filled", Deadline.after(60))
+    assert dict(taken) == dict(Recording.load(RECORDED).files), "the pages of the trace are no files of it"
+    assert guest.stdin[-1] == b"pageless:mark filled"
     recording = recorder.stop(guest, Deadline.after(60))
-    assert recording.buffers == {cpu: data + data for cpu, data in Recording.load(RECORDED).buffers.items()}
+    assert recording.buffers == {cpu: 3 * data for cpu, data in Recording.load(RECORDED).buffers.items()}
+
+
+def test_a_trace_that_takes_no_mark_is_full_and_another_failure_is_told_as_it_is(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    for status, error in ((75, GuestError), (1, CommandError)):
+        with pytest.raises(error) as caught:
+            recorder.checkpoint(
+                FakeGuest(lambda _, status=status: (status, b"")), "filled", Deadline.after(60)
+            )
+        assert ("buffers are full" in caught.value.message) is (status == 75)
 
 
 def test_a_function_that_was_inlined_is_absent_and_one_that_is_needed_is_an_error(tmp_path: Path) -> None:

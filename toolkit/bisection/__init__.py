@@ -60,7 +60,7 @@ class Trouble:
     seen: set[str] = field(default_factory=set)
 
     def vote(self, records: Sequence[Record], *, learn: bool = False) -> Vote:
-        """What one run, of one or more cells, says; its failure is learned if it is to be, or is the first."""
+        """What one run, of one or more cells, says; to `learn` is to count any failure as the trouble."""
         failed = _failed(records)
         if not failed:
             passed = records and worst(record.status for record in records) is Status.PASS

@@ -11,12 +11,13 @@ from __future__ import annotations
 import gzip
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from toolkit import saved
 from toolkit.collect import formats, frames, meminfo, snapshot
+from toolkit.collect.frames import Frame
 from toolkit.collect.snapshot import Snapshot
 from toolkit.collect.trace import Trace, decode
 from toolkit.deadline import Deadline
@@ -31,8 +32,10 @@ GROUP = "pageless"
 MARK = "pageless:mark "
 
 _INDEX = "recording.json"
-_PAGES = f"{TRACEFS}/per_cpu/cpu*/trace_pipe_raw"
-_CPU = re.compile(r"/per_cpu/cpu(\d+)/")
+_TAKE_PAGES = f"capture pages {TRACEFS}/per_cpu/cpu*/trace_pipe_raw"
+# The status that says that the trace took no mark.
+_NO_MARK = 75
+_PAGES = re.compile(r"/per_cpu/cpu(\d+)/trace_pipe_raw$")
 
 
 @dataclass(frozen=True)
@@ -96,15 +99,16 @@ TRACEPOINTS = (
     "migrate/mm_migrate_pages",
 )
 
-# Sets tracing up.  Stdin has a line "EVENT DEFINITION" for each probe; the events that this
-# kernel does not have are printed.  (To look the symbols up in /proc/kallsyms instead takes
-# seconds under TCG.)  Without overwriting, a full buffer keeps the beginning and counts what it
-# drops.  The "counter" clock counts the events of all CPUs in one atomic variable, so that a cause
-# comes before its effect; "global" promises that only while nobody contends for its lock
-# (kernel/trace/trace_clock.c).
+# Sets tracing up; probes that an earlier recording left are removed first.  Stdin has a line "EVENT
+# DEFINITION" for each probe; the events that this kernel does not have are printed.  (To look the symbols
+# up in /proc/kallsyms instead takes seconds under TCG.)  Without overwriting, a full buffer keeps the
+# beginning and counts what it drops.  The "counter" clock counts the events of all CPUs in one atomic
+# variable, so that a cause comes before its effect; "global" promises that only while nobody contends for
+# its lock (kernel/trace/trace_clock.c).
 _SETUP = f"""\
-cd {TRACEFS} && echo 0 >tracing_on && echo 0 >options/overwrite && echo counter >trace_clock \\
-&& echo {{buffer_kib}} >buffer_size_kb || exit 1
+cd {TRACEFS} && echo 0 >tracing_on || exit 1
+if read -r left <kprobe_events; then echo 0 >events/enable && echo >kprobe_events || exit 1; fi
+echo 0 >options/overwrite && echo counter >trace_clock && echo {{buffer_kib}} >buffer_size_kb || exit 1
 while read -r event definition; do
     echo "$definition" >>kprobe_events && echo 1 >events/{GROUP}/$event/enable || echo $event
 done
@@ -239,53 +243,90 @@ class Recorder:
             logger.debug("not traced, the kernel does not have them: %s", ", ".join(self._absent))
         self.directory.mkdir(parents=True, exist_ok=True)
 
-    def mark(self, guest: Guest, name: str) -> None:
-        """Put a mark into the trace: a checkpoint.  GuestError if its buffers are full."""
+    def checkpoint(self, guest: Guest, name: str, deadline: Deadline) -> Snapshot:
+        """Mark the trace, take the collectors' files, and drain the buffers, in one command.
+
+        GuestError if the trace took no mark, because its buffers were full.
+        """
+        mark = f"put {TRACEFS}/trace_marker || exit {_NO_MARK}"
         try:
-            guest.write(f"{TRACEFS}/trace_marker", MARK + name)
+            taken = guest.execute(
+                f"{mark}; {snapshot.command()} && {_TAKE_PAGES}",
+                stdin=f"{MARK}{name}".encode(),
+                deadline=deadline,
+            )
         except CommandError as error:
+            if error.status != _NO_MARK:
+                raise
             raise GuestError(
                 f"the trace took no mark for {name}: its buffers are full, and events were lost",
                 detail=error.detail,
                 hint="let the workload do less between two checkpoints",
             ) from None
+        pages, files = _apart(taken.stdout)
+        self._keep(pages)
+        return snapshot.of(files)
 
     def drain(self, guest: Guest, deadline: Deadline) -> None:
         """Fetch what the buffers hold so far, so that they have room again.
 
         It may be called while events keep coming, and loses none of them.
         """
-        taken = _pages(guest, deadline)
-        for cpu, data in taken.items():
-            with (self.directory / f"cpu{cpu}.pages.gz").open("ab") as file:
-                # A file of several gzip members is one gzip file.
-                file.write(gzip.compress(data, compresslevel=1, mtime=0))
+        pages, _ = _apart(guest.execute(_TAKE_PAGES, deadline=deadline).stdout)
+        self._keep(pages)
 
     def stop(self, guest: Guest, deadline: Deadline) -> Recording:
-        """End it, fetch everything, and remove the probes."""
-        guest.execute(f"echo 0 >{TRACEFS}/tracing_on", deadline=deadline)
-        self.drain(guest, deadline)
+        """End it and fetch everything.
+
+        The probes stay, and write nothing: to remove them takes the kernel a good while,
+        and most guests end now.
+        """
         names = [
             "per_cpu/cpu*/stats",
             "events/header_page",
             "events/header_event",
+            # ftrace's own events are in no format of ours, but the marks are: "print".
             "events/ftrace/print/format",
             f"events/{GROUP}/*/format",
             *(f"events/{event}/format" for event in TRACEPOINTS),
             "saved_cmdlines",
             "kprobe_profile",
         ]
-        # ftrace's own events are in no format of ours, but the marks are: "print".
         globs = " ".join(f"'{TRACEFS}/{name}'" for name in names)
         fetched = guest.execute(
-            f"capture files {globs} && cd {TRACEFS} && echo 0 >events/enable && echo >kprobe_events",
-            deadline=deadline,
+            f"echo 0 >{TRACEFS}/tracing_on && {_TAKE_PAGES} && capture files {globs}", deadline=deadline
         )
-        files = snapshot.parse(fetched.stdout)
-        files.save(self.directory / "files")
+        pages, files = _apart(fetched.stdout)
+        self._keep(pages)
+        snapshot.of(files).save(self.directory / "files")
         probes = tuple(probe.event for probe in PROBES if probe.event not in self._absent)
         saved.write(self.directory / _INDEX, _Index(probes, self._absent, self._buffer_kib))
         return Recording.load(self.directory)
+
+    def _keep(self, pages: Iterable[Frame]) -> None:
+        """Append pages to the file of their CPU."""
+        by_cpu: dict[int, list[bytes]] = {}
+        for frame in pages:
+            cpu = _PAGES.search(frame.path)
+            if cpu is None or frame.error:
+                raise CaptureError("trace", f"not a page: {frame.path} {frame.error}")
+            by_cpu.setdefault(int(cpu[1]), []).append(frame.data)
+        for number, data in by_cpu.items():
+            with (self.directory / f"cpu{number}.pages.gz").open("ab") as file:
+                # A file of several gzip members is one gzip file.
+                file.write(gzip.compress(b"".join(data), compresslevel=1, mtime=0))
+
+
+def _apart(stream: bytes) -> tuple[list[Frame], list[Frame]]:
+    """What `capture` sent: the pages of the buffers, and all other files."""
+    try:
+        taken = frames.parse(stream)
+    except ValueError as error:
+        raise CaptureError("trace", str(error)) from error
+    pages, files = [], []
+    for frame in taken:
+        (pages if _PAGES.search(frame.path) else files).append(frame)
+    return pages, files
 
 
 def buffer_kib_per_cpu(memory_kib: int, cpus: int) -> int:
@@ -315,18 +356,3 @@ def parse_missed(text: str) -> Mapping[str, int]:
     if not rows or any(len(row) != 3 for row in rows):
         raise CaptureError("kprobe_profile", "no rows of a probe, its hits and its misses")
     return {probe: int(missed) for probe, _, missed in rows if int(missed)}
-
-
-def _pages(guest: Guest, deadline: Deadline) -> dict[int, bytes]:
-    """The pages that the buffers hold now, taken out of them, by CPU."""
-    stream = guest.execute(f"capture pages {_PAGES}", deadline=deadline).stdout
-    pages: dict[int, list[bytes]] = {}
-    try:
-        for frame in frames.parse(stream):
-            cpu = _CPU.search(frame.path)
-            if cpu is None or frame.error:
-                raise ValueError(f"not a page: {frame.path} {frame.error}")
-            pages.setdefault(int(cpu[1]), []).append(frame.data)
-    except ValueError as error:
-        raise CaptureError("trace", str(error)) from error
-    return {cpu: b"".join(data) for cpu, data in pages.items()}

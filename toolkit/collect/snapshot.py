@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from types import MappingProxyType
 from toolkit import saved
 from toolkit.collect import frames
 from toolkit.collect.collector import collectors
+from toolkit.collect.frames import Frame
 from toolkit.deadline import Deadline
 from toolkit.errors import CaptureError
 from toolkit.rig.guest import Guest
@@ -86,9 +87,13 @@ def take(guest: Guest, deadline: Deadline) -> Snapshot:
 def parse(stream: bytes) -> Snapshot:
     """The snapshot in what `capture files` wrote; CaptureError if it is cut short or empty."""
     try:
-        taken = frames.parse(stream)
+        return of(frames.parse(stream))
     except ValueError as error:
         raise CaptureError("snapshot", str(error)) from error
+
+
+def of(taken: Sequence[Frame]) -> Snapshot:
+    """The snapshot of files that were read; CaptureError if there is none."""
     if not taken:
         raise CaptureError("snapshot", "the guest has none of the files that are looked for")
     return Snapshot(
