@@ -11,7 +11,6 @@ import io
 import logging
 import os
 import random
-import re
 import shutil
 import tarfile
 import tempfile
@@ -67,12 +66,13 @@ from toolkit.rig.qemu_guest import QemuGuest, boot
 from toolkit.rig.recording import Failure, Recording, Schedule, Step, Transcript
 from toolkit.store import default_store
 from toolkit.userspace import sim, together
-from toolkit.userspace.build import compile_tree, directory_reader, tree_reader
+from toolkit.userspace.build import Program, compile_tree, directory_reader, tree_reader
 from toolkit.userspace.follow import follow
 from toolkit.userspace.sim import Difference, Simulation
 from toolkit.userspace.together import Exploration
 from toolkit.verdict import Check, Status
 from toolkit.workload import Workload, catalogue
+from toolkit.workload.programs import page_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -293,13 +293,7 @@ def check_simulated(name: str, tree: Tree, *, seed: int, progress: Progress) -> 
         with progress.step(check):
             made = geometry(tree.version, page_size)
             try:
-                program = compile_tree(
-                    tree_reader(tree),
-                    page_size=page_size,
-                    chain_size=made.chain_size,
-                    cache=default_store(),
-                    deadline=deadline,
-                )
+                program = _program(tree, page_size, made.chain_size, deadline)
             except HostError as error:
                 yield Check(check, Status.SKIP, error.message)
                 continue
@@ -319,6 +313,23 @@ def check_simulated(name: str, tree: Tree, *, seed: int, progress: Progress) -> 
                 explored,
                 "whatever CPUs do at once, nothing is lost, nothing is left, and no lock is forgotten",
             )
+
+
+_programs: dict[tuple[str, int, int], Program] = {}
+
+
+def _program(tree: Tree, page_size: int, chain_size: int, deadline: Deadline) -> Program:
+    """The program of a tree's own mm/zsmalloc.c; it is looked up once, which takes as long as some tests."""
+    key = (tree.tree_id, page_size, chain_size)
+    if key not in _programs:
+        _programs[key] = compile_tree(
+            tree_reader(tree),
+            page_size=page_size,
+            chain_size=chain_size,
+            cache=default_store(),
+            deadline=deadline,
+        )
+    return _programs[key]
 
 
 def _said(name: str, did: Simulation | Exploration, because: str) -> Check:
@@ -564,7 +575,7 @@ def exercise(
     ending, trouble, detail = Ending.FINISHED, "", ""
     page_size = 0
     try:
-        page_size = _page_size(guest)
+        page_size = page_bytes(guest)
         sampler = Sampler.start(guest, deadline)
         recorder.start(guest, deadline)
         _shrink_slabs(guest, deadline)
@@ -633,15 +644,6 @@ def _shrink_slabs(guest: QemuGuest, deadline: Deadline) -> None:
     """Let SLUB give back what it keeps for later, so that slabinfo counts live objects only."""
     shrink = 'for f in /sys/kernel/slab/*zs*/shrink; do [ ! -e "$f" ] || echo 1 >"$f" || exit; done'
     guest.execute(shrink, deadline=deadline)
-
-
-def _page_size(guest: QemuGuest) -> int:
-    """Bytes, as the guest's own kernel says it (KernelPageSize of any mapping)."""
-    smaps = guest.read("/proc/self/smaps").decode()
-    found = re.search(r"^KernelPageSize:\s+(\d+) kB$", smaps, re.MULTILINE)
-    if found is None:
-        raise CommandError("cat /proc/self/smaps", 0, smaps)
-    return int(found[1]) * 1024
 
 
 @dataclass(frozen=True)
@@ -872,13 +874,7 @@ def _followed(evidence: Evidence, tree: Tree) -> Followed:
     deadline = Deadline.after(_FOLLOW_S)
     sha256 = ""
     try:
-        program = compile_tree(
-            tree_reader(tree),
-            page_size=case.facts.page_size,
-            chain_size=case.geometry.chain_size,
-            cache=default_store(),
-            deadline=deadline,
-        )
+        program = _program(tree, case.facts.page_size, case.geometry.chain_size, deadline)
         sha256 = program.source_sha256
         operations = case.traced.operations
         return Followed(sha256, follow(operations, program, case.geometry, deadline=deadline))

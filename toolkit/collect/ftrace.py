@@ -323,7 +323,8 @@ def _apart(stream: bytes) -> tuple[list[Frame], list[Frame]]:
         taken = frames.parse(stream)
     except ValueError as error:
         raise CaptureError("trace", str(error)) from error
-    pages, files = [], []
+    pages: list[Frame] = []
+    files: list[Frame] = []
     for frame in taken:
         (pages if _PAGES.search(frame.path) else files).append(frame)
     return pages, files
