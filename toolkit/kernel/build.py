@@ -401,11 +401,18 @@ def module(
 
     It is built in the tree's work directory, which has what a module needs of the kernel,
     against the symbols that this kernel has: the work directory may hold another by now.
+    A kernel that differs from another in nothing that a module is made of has the same one.
     """
     tools = toolchain(arch)
     files = sorted(path for path in sources.iterdir() if path.is_file())
-    digest = hashlib.sha256(kernel.key.encode())
-    for path in files:
+    symbols = kernel.directory / "Module.symvers"
+    # Headers, what generates more of them, and what makes it.
+    made_of = ("Makefile", "scripts", "tools", "include", "kernel", f"arch/{arch.source_arch}")
+    seen = dataclasses.replace(
+        inputs(tree, arch, config), tree_id=tree.repository.objects(tree.tree_id, made_of)
+    )
+    digest = hashlib.sha256(f"{seen.key} {kernel.release}".encode())
+    for path in (symbols, *files):
         digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
 
     def make(directory: Path) -> None:
@@ -417,7 +424,6 @@ def module(
             place.mkdir()
             for path in files:
                 shutil.copyfile(path, place / path.name)
-            symbols = kernel.directory / "Module.symvers"
             targets = (f"M={place}", f"KBUILD_EXTRA_SYMBOLS={symbols}", "modules")
             with _aside(work.build / "Module.symvers"):
                 _compile(work, tools, targets, progress)

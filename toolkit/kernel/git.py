@@ -85,6 +85,10 @@ class Repository:
         done = self.git("cat-file", "blob", f"{tree}:{path}", ok=None)
         return done.stdout if done.status == 0 else None
 
+    def objects(self, tree: str, paths: Iterable[str]) -> str:
+        """What a tree has at those paths, files and directories, by content: equal text, equal content."""
+        return self.git("ls-tree", tree, *paths).stdout
+
     def commit(self, tree_id: str, message: str, *parents: str) -> str:
         """The commit of `tree_id`: its id depends on nothing but the arguments."""
         words = [word for parent in parents for word in ("-p", parent)]
