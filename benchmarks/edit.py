@@ -32,7 +32,7 @@ EDITED = "mm/zsmalloc.c"
 
 
 def edit(tree: Path) -> None:
-    """Have a function do one thing more, without consequence: another each time, so that no kernel is known."""
+    """Have a function do more, without consequence: something else each time, so that no kernel is known."""
     source = tree / EDITED
     text = source.read_text(encoding="utf-8")
     mark = "\tBUG_ON(in_interrupt());\n"

@@ -25,8 +25,15 @@ RULES = """\
 allnoconfig:
 	@grep -v DROPPED $(KCONFIG_ALLCONFIG) > $(O)/.config
 vmlinux: $(O)/vmlinux
+modules_prepare: ;
+ifdef M
+modules:
+	@echo "  CC [M]  one.o"
+	@cat $(M)/one.c $(KBUILD_EXTRA_SYMBOLS) > $(M)/one.ko
+else
 modules: $(O)/vmlinux
 	@echo symbols > $(O)/Module.symvers
+endif
 $(O)/%.o: %.c $(O)/.config
 	@mkdir -p $(@D)
 	@echo "  CC      $*.o"
@@ -130,6 +137,36 @@ def test_a_patch_rebuilds_only_what_it_touches(fake: Tree, fake_arch: Arch, tmp_
     assert kernel.vmlinux.read_bytes() != baseline.vmlinux.read_bytes()
     # Back again: from the store, although the work tree holds the other.
     assert _make(fake, fake_arch) == (baseline, [])
+
+
+def test_a_module_is_made_again_for_what_it_is_made_of_and_for_nothing_else(
+    fake: Tree, fake_arch: Arch, plain: Path, tmp_path: Path
+) -> None:
+    sources = tmp_path / "module"
+    sources.mkdir()
+    (sources / "one.c").write_text("int one;\n", encoding="utf-8")
+
+    def module(tree: Tree) -> tuple[Path, bool]:
+        kernel, _ = _make(tree, fake_arch)
+        config = build.configure(tree, fake_arch, _wanted())
+        told: list[str] = []
+        made = build.module(tree, fake_arch, config, kernel, sources, progress=told.append)
+        return made, bool(told)
+
+    first, made = module(fake)
+    assert made
+    assert first.read_text(encoding="utf-8") == "int one;\nsymbols\n"
+    (plain / "mm/zsmalloc.c").write_text("int zsmalloc = 2;\n", encoding="utf-8")
+    assert module(_fetch(plain)) == (first, False)
+    header = plain / "include/linux/zsmalloc.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("int zs_malloc(void);\n", encoding="utf-8")
+    second, made = module(_fetch(plain))
+    assert made
+    (sources / "one.c").write_text("int two;\n", encoding="utf-8")
+    third, made = module(_fetch(plain))
+    assert made
+    assert len({first, second, third}) == 3
 
 
 def test_a_work_tree_that_was_tampered_with_is_put_right(fake: Tree, fake_arch: Arch, cache: Path) -> None:
