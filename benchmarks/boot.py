@@ -34,14 +34,14 @@ KERNEL = "6.1"
 LIMIT_S = 900.0
 
 
-def prepared(name: str) -> Setup:
-    """The plain kernel on the default machine, from the cache if it is there."""
+def prepared(name: str, rig: str = "default") -> Setup:
+    """The plain kernel on a machine, from the cache if it is there."""
     arch = arches.load(name)
     tree = source.fetch(source.load(KERNEL), progress=logger.info)
     config = build.configure(tree, arch, kconfig.compose("base", arch, tree.release), progress=logger.info)
     kernel = build.build(tree, arch, config, progress=logger.info)
     initramfs = image.initramfs(arch, default_store(), deadline=Deadline.after(LIMIT_S))
-    return Setup(arch, machine.load("default"), accelerator(arch), kernel.image, initramfs)
+    return Setup(arch, machine.load(rig), accelerator(arch), kernel.image, initramfs)
 
 
 def measured(start: Callable[[Path], AbstractContextManager[Any]], repeat: int) -> list[float]:

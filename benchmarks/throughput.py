@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Many short tests, each in a clone of its own: what one costs beyond itself, beside a boot.  Judges nothing.
 
-python benchmarks/throughput.py [--tests 100] [--jobs 2] [--boots 5] [ARCHITECTURE...]
+python benchmarks/throughput.py [--tests 100] [--jobs 2] [--boots 5] [--rig single] [ARCHITECTURE...]
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--boots", type=int, default=5)
+    parser.add_argument("--rig", default="single", help="what tests of one thread run on, by default")
     parser.add_argument("archs", nargs="*", default=arches.names(), metavar="ARCHITECTURE")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for name in options.archs:
-        setup = prepared(name)
+        setup = prepared(name, options.rig)
         frozen = template.template(setup, deadline=Deadline.after(LIMIT_S))
 
         def one(start: object, subject: object) -> tuple[float, float]:
@@ -61,7 +62,7 @@ def main() -> None:
 
         cloned, work, wall = overhead(template.clone, frozen, options.tests)
         booted, _, _ = overhead(qemu_guest.boot, setup, options.boots)
-        print(f"{name} by {setup.accelerator.name}, {options.jobs} at a time, load {os.getloadavg()[0]:.1f}")
+        print(f"{name} by {setup.accelerator.name}, {options.rig}, {options.jobs} at a time, load {os.getloadavg()[0]:.1f}")
         print(f"  {options.tests} tests in clones: {wall:.1f} s, {options.tests / wall * 3600:.0f} an hour")
         print(f"  a test's own work {work:.2f} s, beyond it {cloned:.2f} s; with a boot {booted:.2f} s")
         print(f"  the overhead is {cloned / booted:.2f} of a boot's")

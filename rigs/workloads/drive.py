@@ -8,6 +8,7 @@ from toolkit.workload import Bench, drive, memory, workload
     suites=["smoke", "quick", "full"],
     deadline_s=180,
     single_threaded=True,
+    machine="single",
     needs=["ZSMALLOC", "MODULES"],
     floors={
         "allocations": 3000,

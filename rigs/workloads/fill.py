@@ -11,6 +11,7 @@ DISK_BYTES = 8 << 20
     suites=["smoke", "quick", "full"],
     deadline_s=180,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM"],
     floors={"writes": 512, "discards": 512, "bytes_verified": DISK_BYTES},
 )

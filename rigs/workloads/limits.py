@@ -28,6 +28,7 @@ _QUEUE = {
     suites=["quick", "full"],
     deadline_s=180,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM"],
     floors={"writes": 512, "bytes_verified": 3 * DISK_BYTES, "refused": 10, "failed_writes": 50},
 )

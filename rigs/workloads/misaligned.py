@@ -19,6 +19,7 @@ OFFSET_BYTES = 512
     suites=[],
     deadline_s=180,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM"],
     floors={"writes": 512, "bytes_verified": 3 * DISK_BYTES},
 )

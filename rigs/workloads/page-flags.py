@@ -37,6 +37,7 @@ _NOISE = 16
     suites=["quick", "full"],
     deadline_s=120,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM", "PROC_PAGE_MONITOR"],
     floors={"pages_looked_at": 20, "bytes_verified": DISK_BYTES},
 )

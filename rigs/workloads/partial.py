@@ -13,6 +13,7 @@ BLOCK_BYTES = 4096
     suites=["full"],
     deadline_s=180,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM"],
     floors={"writes": 512, "bytes_verified": 3 * DISK_BYTES},
 )

@@ -13,6 +13,7 @@ FIRST, SECOND = "lzo-rle", "lz4"
     suites=["quick", "full"],
     deadline_s=180,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM", "ZRAM_MULTI_COMP", "ZRAM_BACKEND_LZ4", "ZRAM_BACKEND_LZO"],
     floors={"writes": 512, "bytes_verified": 2 * DISK_BYTES, "recompressed": 100},
 )

@@ -14,6 +14,7 @@ FULL, FAILED = "No space left on device", "Input/output error"
     suites=["quick", "full"],
     deadline_s=180,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING"],
     floors={"writes": SLOTS, "bytes_verified": 3 * SLOTS * UNIT, "refused": 3, "written_back": 3},
 )

@@ -20,6 +20,7 @@ LONG_AGO_S = "1000000"
     suites=["quick", "full"],
     deadline_s=240,
     single_threaded=True,
+    machine="single",
     needs=["ZRAM", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "BLK_DEV_RAM"],
     floors={"writes": 1024, "bytes_verified": 4 * DISK_BYTES, "written_back": 1000},
 )
