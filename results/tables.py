@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit import alarms, campaign
+from toolkit import alarms, campaign, saved
 from toolkit.campaign import SIM, Finding
 from toolkit.kernel import faults
+from toolkit.patchcheck import Patchcheck, text
+from toolkit.report import summary
 from toolkit.userspace.build import COMPILED
 
 HERE = Path(__file__).resolve().parent
@@ -194,32 +196,63 @@ def _median(found: Any, where: Sequence[str]) -> str:
     return f"{found['median']:.0f}{spread}"
 
 
+def patchcheck_table() -> Iterator[str]:
+    """What each patch of a series came to, by itself."""
+    for path in sorted(HERE.glob("patchcheck-*.json")):
+        found = saved.read(Patchcheck, path)
+        archs = tuple(found.baseline)
+        rows: list[tuple[object, ...]] = [
+            (
+                f"{found.series} on {found.version}",
+                "new warnings",
+                *(f"`smoke`, {arch}" for arch in archs),
+                *(f"bytes of code, {arch}" for arch in archs),
+                *(f"metrics moved, {arch}" for arch in archs),
+            )
+        ]
+        first = [summary.counted(found.baseline[arch]) for arch in archs]
+        rows.append(("before the series", "", *first, *([""] * 2 * len(archs))))
+        for number in dict.fromkeys(step.number for step in found.steps):
+            steps = [step for step in found.steps if step.number == number]
+            rows.append(
+                (
+                    f"{number}. {steps[0].subject}",
+                    sum(len(step.new_warnings) for step in steps),
+                    *(summary.counted(step.suite) for step in steps),
+                    *("?" if step.growth is None else f"{step.growth.bytes:+d}" for step in steps),
+                    *(text.count_moved(step) for step in steps),
+                )
+            )
+        yield from markdown(*rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "faults": fault_table,
     "alarms": alarm_table,
     "sim": sim_table,
     "sequences": sequence_table,
     "variants": variant_table,
+    "patchcheck": patchcheck_table,
 }
 
 
-def rendered(text: str) -> str:
+def rendered(readme: str) -> str:
     """A README with its tables anew."""
     for name, table in TABLES.items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->\n)", re.DOTALL)
         lines = "".join(f"{line}\n" for line in table())
-        text, count = place.subn(lambda found, lines=lines: found[1] + lines + found[2], text)  # type: ignore[misc]
+        readme, count = place.subn(lambda found, lines=lines: found[1] + lines + found[2], readme)  # type: ignore[misc]
         if count != 1:
             raise SystemExit(f"{README.name} has {count} places for the table {name}, not one")
-    return text
+    return readme
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The README's tables of long campaigns.")
     parser.add_argument("--write", action="store_true", help="Put them into the README.")
-    text = README.read_text(encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
     if parser.parse_args().write:
-        README.write_text(rendered(text), encoding="utf-8")
+        README.write_text(rendered(readme), encoding="utf-8")
         return
     for name, table in TABLES.items():
         print(name, *table(), sep="\n")

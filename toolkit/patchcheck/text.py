@@ -35,11 +35,11 @@ def _row(step: Step) -> str:
     text = "?" if step.growth is None else f"{step.growth.bytes:+d}"
     return (
         f"build {build}, new warnings {len(step.new_warnings)}, suite {summary.counted(step.suite)},"
-        f" text {text}, moved {_count_moved(step)}"
+        f" text {text}, moved {count_moved(step)}"
     )
 
 
-def _count_moved(step: Step) -> str:
+def count_moved(step: Step) -> str:
     """How many metrics moved, "?" if no workload had repeats enough to tell."""
     known = [moved for moved in step.moved.values() if moved is not None]
     return str(sum(map(len, known))) if known else "?"
