@@ -692,7 +692,7 @@ def execute(
     cluster: Cluster | None = None,
     simulated: bool = True,
 ) -> tuple[Run, Outcome]:
-    """Run every cell, those that may take longest first, and keep what became of it.
+    """Run every cell, and keep what became of it.
 
     The user's input is checked for all cells before anything is built or kept; a
     kernel that does not build, and a guest that dies, end their own cells only.  Of a
@@ -710,9 +710,7 @@ def execute(
     trees = {target: applied[target.kernel, target.series] for target in targets}
     kept_run = resumed or kept.begin(argv, cells)
     records = {record.cell: record for record in kept_run.records() if record.ending not in _TRY_AGAIN}
-    left = sorted(
-        (cell for cell in cells if cell not in records), key=lambda cell: -workloads[cell.workload].deadline_s
-    )
+    left = in_order([cell for cell in cells if cell not in records], workloads)
     wanted = set(map(Target.of, left))
 
     def check_sources() -> Iterator[Check]:
@@ -737,6 +735,17 @@ def execute(
         checks = tuple(check for part in looked for check in part.result())
     saved.write(kept_run.sources_file, Sources(checks))
     return kept_run, _conclude(kept, kept_run, [records[cell] for cell in cells])
+
+
+def in_order(cells: Iterable[Cell], workloads: Mapping[str, Workload]) -> list[Cell]:
+    """One cell of each guest that is booted first, lest two wait for one boot; then what may take longest."""
+    booting: dict[tuple[Target, str], Cell] = {}
+    cloned = []
+    for cell in sorted(cells, key=lambda cell: -workloads[cell.workload].deadline_s):
+        guest = (Target.of(cell), workloads[cell.workload].machine)
+        if booting.setdefault(guest, cell) is not cell:
+            cloned.append(cell)
+    return [*booting.values(), *cloned]
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ class Step:
 class Patchcheck:
     """All steps, those of one patch together; `baseline` has the suite's verdicts before the first.
 
-    `across` are the checks between steps and architectures, and of the sources alone.
+    `across` are the checks between steps and architectures, and of the sources alone, that did not hold.
     """
 
     series: str
@@ -176,7 +176,7 @@ def check(
         version=tree.version,
         baseline={arch: tuple(r.status for r in records[arch, first - 1]) for arch in archs},
         steps=tuple(steps),
-        across=outcome.across,
+        across=tuple(one for one in outcome.across if one.status not in (Status.PASS, Status.SKIP)),
     )
     saved.write(kept_run.directory / FILE, result)
     return kept_run, outcome, result

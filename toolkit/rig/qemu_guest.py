@@ -199,14 +199,19 @@ class QemuGuest:
             answers = False
         if self._console.fatal is not None or self._qemu.gone:
             return self._explained(f"while it ran {output.command!r}", "it ended")
-        before = len(self.console())
-        interrogate(self._qemu, self._console)
-        if not answers and all_is_idle(self.console()[before:], self.machine.cpus):
-            return QemuError(
-                f"the network to the guest brings nothing, and the guest waits for it: {output.command!r}",
-                hint=f"its console: {self._console.log}",
-                detail=consoles.tail(self.console()),
-            )
+        # One that only waits still does a little now and then.
+        for _ in range(1 if answers else _LOOKS):
+            before = len(self.console())
+            interrogate(self._qemu, self._console)
+            if not answers and all_is_idle(self.console()[before:], self.machine.cpus):
+                waits = "the network to the guest brings nothing, and the guest waits for it"
+                return QemuError(
+                    f"{waits}: {output.command!r}",
+                    hint=f"its console: {self._console.log}",
+                    detail=consoles.tail(self.console()),
+                )
+            if self._console.fatal is not None:
+                break
         self._hung = True
         state = "still answers" if answers else "does not answer"
         return HangError(
@@ -245,6 +250,8 @@ def all_is_idle(told: str, cpus: int) -> bool:
 # A processor's idle loop in its stack, or that there is nothing else to show: drivers/tty/sysrq.c
 # and lib/nmi_backtrace.c say that.
 _IDLE = re.compile(r"\bdo_idle\+|skipped(?: as|:) idling")
+# So often, at the most, a guest that does not answer is looked at, to find it idle.
+_LOOKS = 4
 # Blocked tasks; the stacks of all processors.
 _SYSRQ = ("w", "l")
 _SYSRQ_S = 10.0
