@@ -17,6 +17,7 @@ from toolkit.errors import DeclarationError, UnknownNameError
 from toolkit.evidence import Ending
 from toolkit.record import Cell, Record, Run
 from toolkit.verdict import Check, Status
+from toolkit.workload import catalogue
 
 
 @pytest.mark.parametrize("name", plans.names())
@@ -24,6 +25,26 @@ def test_every_declared_plan_has_cells(name: str) -> None:
     cells = pipeline.plan_of(plans.load(name), ["x86_64"])
     assert cells
     assert len(set(cells)) == len(cells)
+
+
+def test_one_cell_of_each_guest_that_is_booted_goes_first_and_then_the_longest() -> None:
+    cells = pipeline.plan(
+        kernels=["6.1"],
+        series=["none"],
+        archs=["x86_64", "arm64"],
+        config="base",
+        workloads=["fill", "drive", "move", "churn"],
+        seed=1,
+        repeat=1,
+    )
+    workloads = {cell.workload: catalogue.load(cell.workload) for cell in cells}
+    ordered = pipeline.in_order(cells, workloads)
+    assert sorted(ordered, key=cells.index) == list(cells)
+    booted = [(cell.arch, workloads[cell.workload].machine) for cell in ordered]
+    assert len(set(booted)) == len(set(booted[:4])) == 4
+    for part in (ordered[:4], ordered[4:]):
+        lasting = [workloads[cell.workload].deadline_s for cell in part]
+        assert lasting == sorted(lasting, reverse=True)
 
 
 def test_a_plan_is_the_product_of_its_lists(tmp_path: Path) -> None:
