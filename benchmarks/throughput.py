@@ -62,7 +62,8 @@ def main() -> None:
 
         cloned, work, wall = overhead(template.clone, frozen, options.tests)
         booted, _, _ = overhead(qemu_guest.boot, setup, options.boots)
-        print(f"{name} by {setup.accelerator.name}, {options.rig}, {options.jobs} at a time, load {os.getloadavg()[0]:.1f}")
+        print(f"{name} by {setup.accelerator.name}, {options.rig}, {options.jobs} at a time", end="")
+        print(f", load {os.getloadavg()[0]:.1f}")
         print(f"  {options.tests} tests in clones: {wall:.1f} s, {options.tests / wall * 3600:.0f} an hour")
         print(f"  a test's own work {work:.2f} s, beyond it {cloned:.2f} s; with a boot {booted:.2f} s")
         print(f"  the overhead is {cloned / booted:.2f} of a boot's")

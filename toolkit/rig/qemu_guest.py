@@ -210,7 +210,7 @@ class QemuGuest:
                     hint=f"its console: {self._console.log}",
                     detail=consoles.tail(self.console()),
                 )
-            if self._console.fatal is not None:
+            if self.ending() is not Ending.RUNNING:
                 break
         self._hung = True
         state = "still answers" if answers else "does not answer"
