@@ -26,6 +26,7 @@ from toolkit.deadline import Deadline
 from toolkit.errors import HostError
 from toolkit.evidence import Ending, Evidence, Facts
 from toolkit.kernel.build import BuiltKernel
+from toolkit.kernel.internals import Internals
 from toolkit.record import Cell
 from toolkit.store import default_store
 from toolkit.workload import catalogue
@@ -104,6 +105,18 @@ def test_a_worker_that_dies_costs_its_order_a_retry(address: str, tmp_path: Path
     assert (tmp_path / "mark").exists()
 
 
+def _die_once_with(lent: bytes, mark: str) -> int:
+    return _die_once(mark, len(lent))
+
+
+def test_what_was_lent_may_die_with_its_worker(address: str, tmp_path: Path) -> None:
+    """It lay there alone: without it, the other worker can do none of these."""
+    with Cluster(address) as cluster:
+        lent = cluster.lend(b"kernel")
+        done = dict(cluster.each(_die_once_with, [(lent, str(tmp_path / "mark"))] * 6))
+    assert done == dict.fromkeys(range(6), 60)
+
+
 def test_what_an_order_raises_ends_that_order_only(address: str) -> None:
     with Cluster(address) as cluster:
         done = dict(cluster.each(_fail, [(1,), (2,)]))
@@ -134,15 +147,21 @@ def test_an_errand_brings_the_kernel_and_takes_back_the_evidence(
     used: list[BuiltKernel] = []
 
     def attempt(
-        evidence: Evidence, cell: Cell, workload: object, built: BuiltKernel, *_: object
+        evidence: Evidence,
+        cell: Cell,
+        workload: object,
+        built: BuiltKernel,
+        known: Internals,
+        *_: object,
     ) -> tuple[Facts, Mapping[str, float]]:
         used.append(built)
+        assert known.module().read_bytes() == b"ELF too"
         evidence.console_log.write_text("Linux version", encoding="utf-8")
         facts = Facts("fill", True, {}, "", 4096, None, Ending.FINISHED)
         return facts, {"exercise": 1.0}
 
     monkeypatch.setattr(pipeline, "_attempt", attempt)
-    facts, durations, evidence = pipeline.errand(FILL, "owner", True, "a" * 64, packed)
+    facts, durations, evidence = pipeline.errand(FILL, "owner", True, "a" * 64, packed, b"ELF too")
     assert used[0].image.read_bytes() == b"ELF"
     assert default_store().find("kernels", "a" * 64) == used[0].directory
     back = tmp_path / "back"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import concurrent.futures
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from toolkit.errors import HostError, MissingToolError
@@ -22,6 +23,16 @@ T = TypeVar("T")
 
 # What a worker must have free to take an order.
 SLOT = "qemu"
+# So often an order may lose what was lent for it.
+_LOSSES = 4
+
+
+@dataclass(eq=False)
+class Lent:
+    """Data for workers, and where it is: with a worker that got it first, and whoever asked that one."""
+
+    data: bytes
+    at: Any = None
 
 
 class Cluster:
@@ -54,9 +65,9 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def lend(self, data: bytes) -> Any:
+    def lend(self, data: bytes) -> Lent:
         """Something to give as an argument, which the function gets as these bytes; sent once a worker."""
-        return self._client.scatter(data, hash=True)
+        return Lent(data)
 
     def each(
         self, function: Callable[..., T], orders: Sequence[tuple[Any, ...]]
@@ -64,14 +75,37 @@ class Cluster:
         """`function(*order)` somewhere for each order: its number and what came of it, as they end.
 
         An order whose worker dies is given to another one; one that outlives three is an exception.
+        What was lent may die with a worker, and all orders for it with that: they are given again.
         """
         executor = self._client.get_executor(pure=False, resources={SLOT: 1})
-        futures = {executor.submit(function, *order): number for number, order in enumerate(orders)}
+
+        def give(number: int) -> concurrent.futures.Future[T]:
+            order = (self._sent(one) if isinstance(one, Lent) else one for one in orders[number])
+            given: concurrent.futures.Future[T] = executor.submit(function, *order)
+            return given
+
+        left = [_LOSSES] * len(orders)
+        waiting = {give(number): number for number in range(len(orders))}
         try:
-            for future in concurrent.futures.as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except Exception as error:
-                    yield futures[future], error
+            while waiting:
+                done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    number = waiting.pop(future)
+                    try:
+                        yield number, future.result()
+                    except concurrent.futures.CancelledError as error:
+                        left[number] -= 1
+                        if left[number]:
+                            waiting[give(number)] = number
+                        else:
+                            yield number, error
+                    except Exception as error:
+                        yield number, error
         finally:
             executor.shutdown(wait=False)
+
+    def _sent(self, lent: Lent) -> Any:
+        """What stands for it in an order, with some worker that lives."""
+        if lent.at is None or lent.at.status != "finished":
+            lent.at = self._client.scatter(lent.data, hash=False)
+        return lent.at

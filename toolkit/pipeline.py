@@ -19,13 +19,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from toolkit import judge, run, saved
 from toolkit.archive import Archive
 from toolkit.collect import ftrace, health
 from toolkit.collect.samples import Sampler
-from toolkit.crew import Cluster
+from toolkit.crew import Cluster, Lent
 from toolkit.deadline import Deadline
 from toolkit.errors import (
     BootError,
@@ -908,20 +908,25 @@ def _on_cluster(
 ) -> Iterator[Record]:
     """The records of cells whose guests run on workers; those that need no guest are done here."""
     away: list[Cell] = []
-    lent: dict[str, Any] = {}
-    for cell in cells:
-        ready = prepared[Target.of(cell)]
-        if ready.kernel is None or ready.lacks(workloads[cell.workload]):
-            yield _cell(kept_run, cell, workloads[cell.workload], ready, clone, progress)
-            continue
-        away.append(cell)
-        if ready.kernel.key not in lent:
-            lent[ready.kernel.key] = cluster.lend(_packed(ready.kernel.directory))
     orders = []
-    for cell in away:
-        kernel = prepared[Target.of(cell)].kernel
-        assert kernel is not None
-        orders.append((cell, series.load(cell.series).variant, clone, kernel.key, lent[kernel.key]))
+    kernels: dict[str, Lent] = {}
+    modules: dict[str, Lent] = {}
+    for cell in cells:
+        target = Target.of(cell)
+        workload, ready = workloads[cell.workload], prepared[target]
+        kernel = ready.kernel
+        if kernel is None or ready.lacks(workload):
+            yield _cell(kept_run, cell, workload, ready, clone, progress)
+            continue
+        if kernel.key not in kernels:
+            kernels[kernel.key] = cluster.lend(_packed(kernel.directory))
+        if "MODULES" in workload.needs and kernel.key not in modules:
+            with progress.step(f"module for {target}") as say:
+                built_module = internals(target, ready.tree, kernel, say).module()
+            modules[kernel.key] = cluster.lend(built_module.read_bytes())
+        away.append(cell)
+        variant = series.load(cell.series).variant
+        orders.append((cell, variant, clone, kernel.key, kernels[kernel.key], modules.get(kernel.key, b"")))
     with progress.step(f"run {len(away)} cells on {cluster.slots} slots of workers") as say:
         for number, done in cluster.each(errand, orders):
             cell = away[number]
@@ -940,9 +945,12 @@ def _on_cluster(
 
 
 def errand(
-    cell: Cell, variant: str, clone: bool, key: str, kernel: bytes
+    cell: Cell, variant: str, clone: bool, key: str, kernel: bytes, module: bytes
 ) -> tuple[Facts, Mapping[str, float], bytes]:
-    """What a worker does: one cell, on a kernel that it has or is given; its evidence goes back packed."""
+    """What a worker does: one cell, on a kernel that it has or is given; its evidence goes back packed.
+
+    `module` is ours for that kernel, if the workload may need it: a worker has no tree to build it in.
+    """
     default_store().publish("kernels", key, lambda directory: _unpack(kernel, directory))
     found = build.find(key)
     assert found is not None
@@ -950,7 +958,9 @@ def errand(
         evidence = Evidence(Path(name, "cell"))
         evidence.directory.mkdir()
         workload = catalogue.load(cell.workload)
-        known = Internals(Symbols(found.system_map, _elsewhere), _elsewhere, variant)
+        built_module = Path(name, "module.ko")
+        built_module.write_bytes(module)
+        known = Internals(Symbols(found.system_map, _elsewhere), lambda _: built_module, variant)
         facts, durations = _attempt(evidence, cell, workload, found, known, clone, lambda _: None)
         return facts, durations, _packed(evidence.directory)
 
