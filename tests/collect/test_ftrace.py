@@ -12,7 +12,7 @@ from tests.collect.fake import Answer, FakeGuest
 from toolkit.collect import ftrace
 from toolkit.collect.ftrace import PROBES, Losses, Recorder, Recording
 from toolkit.deadline import Deadline
-from toolkit.errors import CaptureError, CommandError, GuestError
+from toolkit.errors import CaptureError, CommandError, GuestError, PagelessError
 
 RECORDED = Path(__file__).parents[1] / "data" / "trace" / "6.1-x86_64"
 
@@ -77,12 +77,15 @@ def test_what_was_drained_before_the_end_is_part_of_the_recording(tmp_path: Path
 
 def test_a_trace_that_takes_no_mark_is_full_and_another_failure_is_told_as_it_is(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
-    for status, error in ((75, GuestError), (1, CommandError)):
-        with pytest.raises(error) as caught:
-            recorder.checkpoint(
-                FakeGuest(lambda _, status=status: (status, b"")), "filled", Deadline.after(60)
-            )
-        assert ("buffers are full" in caught.value.message) is (status == 75)
+
+    def refused(status: int) -> PagelessError:
+        guest = FakeGuest(lambda _: (status, b""))
+        with pytest.raises(PagelessError) as caught:
+            recorder.checkpoint(guest, "filled", Deadline.after(60))
+        return caught.value
+
+    assert "buffers are full" in refused(75).message
+    assert isinstance(refused(1), CommandError)
 
 
 def test_a_function_that_was_inlined_is_absent_and_one_that_is_needed_is_an_error(tmp_path: Path) -> None:
