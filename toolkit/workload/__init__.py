@@ -6,7 +6,7 @@ the file's stem is its name::
 
     from toolkit.workload import Bench, workload
 
-    @workload(suites=["quick"], deadline_s=60, single_threaded=True)
+    @workload(suites=["quick"], deadline_s=60, single_threaded=True, machine="single")
     def exercise(bench: Bench) -> None:
         \"\"\"One line that says what it does.\"\"\"
         bench.guest.execute("...", deadline=bench.deadline)
@@ -67,7 +67,8 @@ class Workload:
     nothing and is an ERROR: keys are counters of `Bench.count` or traced events
     ("zs_page_migrate").  `needs` are configuration symbols without which it cannot
     run (then it is skipped, with that reason).  `single_threaded` means that at most
-    one thread calls zsmalloc at a time, so that the model is exact.
+    one thread calls zsmalloc at a time, so that the model is exact.  `machine` is one of
+    rigs/: what one thread does needs no more than "single".
     """
 
     name: str
