@@ -287,7 +287,7 @@ def check_simulated(name: str, tree: Tree, *, seed: int, progress: Progress) -> 
     A tree that our shims do not fit is skipped: nothing is said against its kernel.
     """
     because = "the model follows every request that the tree's own code was given"
-    alone = "whatever CPUs do at once, nothing is lost, nothing is left, and no lock is forgotten"
+    at_once = "whatever CPUs do at once, nothing is lost, nothing is left, and no lock is forgotten"
     for page_size in SIM_PAGE_SIZES:
         deadline = Deadline.after(_SIM_S)
         check = f"sim/{name} {page_size >> 10}K"
@@ -308,7 +308,7 @@ def check_simulated(name: str, tree: Tree, *, seed: int, progress: Progress) -> 
                     explored = together.explore(
                         program, made, cases=SIM_CASES, seed=seed, deadline=deadline, shrink_s=_SHRINK_S
                     )
-                    yield _said(f"together/{name}", explored, alone)
+                    yield _said(f"together/{name}", explored, at_once)
             except HostError as error:
                 yield Check(check, Status.ERROR, error.message)
 
