@@ -246,6 +246,7 @@ class Recorder:
     def checkpoint(self, guest: Guest, name: str, deadline: Deadline) -> Snapshot:
         """Mark the trace, take the collectors' files, and drain the buffers, in one command.
 
+        It may be taken while events keep coming, and loses none of them.
         GuestError if the trace took no mark, because its buffers were full.
         """
         mark = f"put {TRACEFS}/trace_marker || exit {_NO_MARK}"
@@ -266,14 +267,6 @@ class Recorder:
         pages, files = _apart(taken.stdout)
         self._keep(pages)
         return snapshot.of(files)
-
-    def drain(self, guest: Guest, deadline: Deadline) -> None:
-        """Fetch what the buffers hold so far, so that they have room again.
-
-        It may be called while events keep coming, and loses none of them.
-        """
-        pages, _ = _apart(guest.execute(_TAKE_PAGES, deadline=deadline).stdout)
-        self._keep(pages)
 
     def stop(self, guest: Guest, deadline: Deadline) -> Recording:
         """End it and fetch everything.
