@@ -921,8 +921,13 @@ def _on_cluster(
         if kernel.key not in kernels:
             kernels[kernel.key] = cluster.lend(_packed(kernel.directory))
         if "MODULES" in workload.needs and kernel.key not in modules:
-            with progress.step(f"module for {target}") as say:
-                built_module = internals(target, ready.tree, kernel, say).module()
+            try:
+                with progress.step(f"module for {target}") as say:
+                    built_module = internals(target, ready.tree, kernel, say).module()
+            except HostError:
+                # It ends this cell only, which tells why.
+                yield _cell(kept_run, cell, workload, ready, clone, progress)
+                continue
             modules[kernel.key] = cluster.lend(built_module.read_bytes())
         away.append(cell)
         variant = series.load(cell.series).variant
@@ -960,7 +965,8 @@ def errand(
         workload = catalogue.load(cell.workload)
         built_module = Path(name, "module.ko")
         built_module.write_bytes(module)
-        known = Internals(Symbols(found.system_map, _elsewhere), lambda _: built_module, variant)
+        give = (lambda _: built_module) if module else _elsewhere
+        known = Internals(Symbols(found.system_map, _elsewhere), give, variant)
         facts, durations = _attempt(evidence, cell, workload, found, known, clone, lambda _: None)
         return facts, durations, _packed(evidence.directory)
 
