@@ -164,12 +164,11 @@ QUANTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("that came to zsmalloc", ("counters", "isolate_reached")),
     ("pages moved", ("counters", "zs_page_migrate")),
     ("frees deferred", ("counters", "async_free_zspage")),
-    ("free blocks of order 9: before", ("counters", "order_9_after_0")),
-    ("after one pass", ("counters", "order_9_after_1")),
-    ("after four", ("counters", "order_9_after_4")),
-    ("free pages of order 0: before", ("counters", "order_0_after_0")),
-    ("after one pass", ("counters", "order_0_after_1")),
-    ("after four", ("counters", "order_0_after_4")),
+    *(
+        (words, ("counters", f"order_{order}_after_{passes}"))
+        for order, what in ((9, "free blocks of order 9"), (0, "free pages of order 0"))
+        for words, passes in ((f"{what}: before", 0), ("after one pass", 1), ("after four", 4))
+    ),
     *(
         (f"instructions: {name}", ("instructions", name))
         for name in ("alloc", "free", "map", "unmap", "compact", "isolate", "migrate")
