@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 
 from toolkit import campaign, saved
 from toolkit.campaign import Fate, Finding, Findings, score, status_of
+from toolkit.errors import UnknownNameError
 from toolkit.kernel import faults
 from toolkit.kernel.faults import Fault
 from toolkit.verdict import Status
@@ -59,6 +61,18 @@ def test_a_finding_is_of_the_fault_as_it_was(tmp_path: Path) -> None:
     assert kept.of(FAULT, "arm64") is None
     changed = dataclasses.replace(kept.findings[0], sha256="0")
     assert Findings((changed,)).of(FAULT, "x86_64") is None
+
+
+def test_faults_are_named_or_given_as_patches_or_as_a_directory(tmp_path: Path) -> None:
+    patch = faults.directory("6.1") / "spanning-write.patch"
+    shutil.copy(patch, tmp_path / "mine.patch")
+    named, given, found = campaign.selected(
+        "6.1", ["spanning-write", str(tmp_path / "mine.patch"), str(tmp_path)]
+    )
+    assert (named.name, given.name, found.name) == ("spanning-write", "mine", "mine")
+    assert named.sha256 == given.sha256 == found.sha256
+    with pytest.raises(UnknownNameError):
+        campaign.selected("6.1", [str(tmp_path / "absent.patch")])
 
 
 def test_the_workloads_that_are_expected_to_find_it_run_first() -> None:

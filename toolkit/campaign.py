@@ -122,8 +122,20 @@ class Campaign:
 
 
 def selected(line: str, names: Sequence[str]) -> tuple[Fault, ...]:
-    """The faults of these names, or all."""
-    return tuple(faults.load(line, name) for name in names or faults.names(line))
+    """The catalogue's faults of these names, or all of it; a name may be a patch, or a directory of them.
+
+    UnknownNameError if it is none of these.
+    """
+    return tuple(fault for name in names or faults.names(line) for fault in _named(line, name))
+
+
+def _named(line: str, name: str) -> tuple[Fault, ...]:
+    path = Path(name)
+    if path.is_dir():
+        return tuple(map(faults.read, sorted(path.glob("*.patch"))))
+    if path.suffix == ".patch" and path.is_file():
+        return (faults.read(path),)
+    return (faults.load(line, name),)
 
 
 def load(path: Path) -> Findings:

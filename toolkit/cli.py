@@ -1383,7 +1383,7 @@ def sim(
 
 
 @cli.command()
-@click.argument("names", metavar="FAULT...", nargs=-1)
+@click.argument("names", metavar="[FAULT]...", nargs=-1)
 @kernel_option
 @click.option("--arch", "-a", help="An architecture.  [default: this host's, or ARCH]")
 @click.option("--workload", "-w", "workloads", multiple=True, default=["quick"], show_default=True,
@@ -1412,13 +1412,15 @@ def mutate(
     show: bool,
     as_json: bool,
 ) -> int:
-    """Plant each fault of the catalogue, build it, and see which check of which workload finds it.
+    """Plant each fault, build it, and see which check of which workload finds it.
 
-    What was found is kept: an interrupted campaign goes on where it was.
+    FAULT is a name of the catalogue, a patch, or a directory of patches; without, it is the
+    whole catalogue.  What was found is kept: an interrupted campaign goes on where it was.
 
     \b
-    Example:
+    Examples:
       pageless mutate --workload full free-uncounted spanning-write
+      pageless mutate /tmp/faults
     """
     from toolkit import campaign
     from toolkit.kernel import faults
@@ -1446,13 +1448,14 @@ def mutate(
         runs = archive.Archive(places.state_dir() / "mutants")
         with _progress() as shown:
             found = campaign.run(plan, chosen, path, runs, shown)
-    numbers = campaign.score(found.findings, lambda name: faults.load(line, name))
+    by_name = {fault.name: fault for fault in chosen}
+    numbers = campaign.score(found.findings, by_name.__getitem__)
     if as_json:
         _print_json({"findings": found.findings, "score": numbers})
     else:
         table = Table("fault", "arch", "fate", "by", "check", "after", box=None)
         for one in found.findings:
-            mark = faults.load(line, one.fault).mark
+            mark = by_name[one.fault].mark
             fate = f"{one.fate}, {mark}" if mark else one.fate
             table.add_row(one.fault, one.arch, fate, one.killer, one.check, f"{one.machine_s:.0f} s")
         stdout.print(table)
