@@ -9,7 +9,6 @@ from toolkit.workload.race import at
 def exercise(bench: Bench) -> None:
     """Destroy a pool while pages of it are isolated."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        disk.write()
         with stage.held(at("zs_page_isolate"), by=race.COMPACT) as mover:
             mover.on_to(at("migrate_pages"))
             with stage.held(at("zs_destroy_pool"), by=disk.reset, cpu=race.FREE) as destroyer:

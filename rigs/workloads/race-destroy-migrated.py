@@ -9,7 +9,6 @@ from toolkit.workload.race import at
 def exercise(bench: Bench) -> None:
     """Destroy a pool while one of its pages is being moved, and zspages wait to be freed."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        disk.write()
         with stage.held(at("zs_page_isolate"), by=race.COMPACT) as mover:
             mover.on_to(at("zs_page_migrate"))
             with stage.held(at("zs_destroy_pool"), by=disk.reset, cpu=race.FREE) as destroyer:

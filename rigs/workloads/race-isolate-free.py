@@ -9,7 +9,6 @@ from toolkit.workload.race import at
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being isolated."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        disk.write()
         with stage.held(at("zs_page_isolate"), by=race.COMPACT):
             disk.discard()
         stage.finish()

@@ -12,7 +12,6 @@ from toolkit.workload.race import at
 def exercise(bench: Bench) -> None:
     """Free and reuse zspages whose pages are isolated."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        disk.write()
         with stage.held(at("zs_page_isolate"), by=race.COMPACT) as scanner:
             scanner.on_to(at("migrate_pages"))
             disk.discard()

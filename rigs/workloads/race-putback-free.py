@@ -11,7 +11,6 @@ from toolkit.workload.race import at
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being put back."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        disk.write()
         with stage.held(at("zs_page_migrate"), by=race.COMPACT) as mover:
             mover.fail(errno.EBUSY)
             mover.on_to(at("zs_page_putback"))

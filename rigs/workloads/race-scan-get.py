@@ -10,7 +10,6 @@ def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has a reference."""
     found = at("isolate_movable_page", file="mm/migrate.c", line="get_page")
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        disk.write()
         with stage.held(found, by=race.COMPACT):
             disk.discard()
             disk.write()

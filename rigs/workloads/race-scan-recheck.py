@@ -10,7 +10,6 @@ def exercise(bench: Bench) -> None:
     """Free the page that a scanner has just locked, before it looks at it again."""
     locked = at("isolate_movable_page", file="mm/migrate.c", line=("!PageMovable(page)", "!= owner"))
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        disk.write()
         with stage.held(locked, by=race.COMPACT):
             disk.discard()
         stage.finish()

@@ -43,10 +43,12 @@ from toolkit.workload.zram import ZramDevice
 
 FREE, HELD = 0, 1
 
-# Isolates and moves every movable page that it finds, in the caller's own context.  The scanners
-# for movable and for free pages may meet before they come to a zspage; once most of what can be
-# moved lies high, they meet later.
-COMPACT = f"for pass in 1 2 3; do echo 1 >{memory.COMPACT}; done"
+# Isolates and moves every movable page that it finds, in the caller's own context.
+COMPACT = f"echo 1 >{memory.COMPACT}"
+
+# How much memory is scattered, so that half of it takes all that compaction can move in a guest at
+# rest, some 30 MiB.
+_SCATTERED_MIB = 128
 
 
 def soft_offline(physical: int) -> str:
@@ -98,10 +100,10 @@ def scene(
 ) -> Callable[[Callable[[Bench], None]], Workload]:
     """Declare a race: a workload, with what all of them have in common."""
     return workload(
-        suites=["races"],
+        suites=["races", "full"],
         deadline_s=240,
         single_threaded=False,
-        needs=["ZRAM", "COMPACTION", *needs],
+        needs=["ZRAM", "COMPACTION", "PROC_PAGE_MONITOR", *needs],
         floors=floors,
     )
 
@@ -318,21 +320,34 @@ class Stage:
 
     @contextlib.contextmanager
     def disk(self, mix: str, slots: int = 256) -> Iterator[Disk]:
-        """A new zram disk with known content, removed at the end, when no page of it may be left."""
+        """A new zram disk with known content, removed at the end, when no page of it may be left.
+
+        Its zspages lie where compaction finds them.
+        """
         before = zram.nr_zspages(self.guest)
-        with zram.disk(self.guest, slots * page_bytes(self.guest)) as device:
+        with zram.disk(self.guest, slots * page_bytes(self.guest)) as device, self._scattered():
             disk = Disk(self.bench, device, slots, mix)
             disk.create()
+            disk.write()
             yield disk
         zram.check_residue(self.bench, "removed", before)
 
     @contextlib.contextmanager
-    def alike(self, *, spanning: bool, slots: int = 96) -> Iterator[Alike]:
+    def _scattered(self) -> Iterator[None]:
+        """Pages that are allocated meanwhile are such as compaction comes to, and finds a place for."""
+        report = run(self.bench, "scattered", f"scatter --mib={_SCATTERED_MIB}")
+        process = report.number("process")
+        yield
+        ended = f"kill {process} && while [ -e /proc/{process} ]; do sleep 0.01; done"
+        self.guest.execute(ended, deadline=self.bench.deadline)
+
+    @contextlib.contextmanager
+    def alike(self, *, spanning: bool, slots: int = 96, backing: str = "") -> Iterator[Alike]:
         """A new zram disk with pages that compress to one size, and so are of one class.
 
         The objects are of a class whose zspages have several pages, with some that span two,
         or of one where four fit into the one page.  Two of three are freed again: compaction
-        of the pool has to do with all zspages.
+        of the pool has to do with all zspages.  `backing` is a block device to write back to.
         """
         page = page_bytes(self.guest)
         random = self.bench.random
@@ -340,7 +355,7 @@ class Stage:
         stored = page * 3 // 8 if spanning else page // 4 - page // 64
         content = [random.randbytes(stored).ljust(page, b"\0") for _ in range(slots)]
         before = zram.nr_zspages(self.guest)
-        with zram.disk(self.guest, slots * page) as device:
+        with zram.disk(self.guest, slots * page, backing=backing) as device:
             alike = Alike(self.bench, device, page, content)
             self.guest.write(alike.file, b"".join(content))
             alike.write(0, slots)
@@ -356,17 +371,20 @@ class Stage:
 
     def arrive(self, held: Held, place: Place, command: str = "") -> None:
         """Start `command`, if any, let the processor run, and hold it if it comes to the place."""
-        self.arrive_at(held, self.symbols.addresses(place), command)
+        self.arrive_at(held, self.symbols.addresses(place), command, outlasting=place == IDLE)
         if held.reached and place == IDLE:
             self.let_go(held.cpu)
 
-    def arrive_at(self, held: Held, addresses: tuple[int, ...], command: str = "") -> None:
-        """The same for addresses."""
+    def arrive_at(
+        self, held: Held, addresses: tuple[int, ...], command: str = "", *, outlasting: bool = False
+    ) -> None:
+        """The same for addresses, which it may come to when its command has ended if `outlasting`."""
         self.standing.discard(held.cpu)
         with self._watched(addresses):
             if command:
                 held.command = self._begin(command, held.cpu)
-            held.reached = self._wait(addresses, held.cpu, held.command)
+            until = concurrent.futures.Future[Output]() if outlasting else held.command
+            held.reached = self._wait(addresses, held.cpu, until)
             if held.reached:
                 self.standing.add(held.cpu)
                 self.bench.count("holds", 1)
@@ -447,8 +465,8 @@ class Disk:
         self.device.initialise(self.slots * page_bytes(self.bench.guest))
         self.create()
 
-    def write(self, options: str = "") -> None:
-        run(self.bench, "written", self.command("write", f"--mix={self.mix} {options}"))
+    def write(self) -> None:
+        run(self.bench, "written", self.command("write", f"--mix={self.mix}"))
 
     def verify(self, label: str = "verified") -> None:
         run(self.bench, label, self.command("verify"))
@@ -508,10 +526,14 @@ class Alike:
     def change(self, slot: int) -> bytes:
         """Give a slot another content, to be written yet; returns what it has now."""
         before = self.content[slot]
-        # Other bytes that compress to as many.
-        self.content[slot] = bytes(byte ^ 0x55 if byte else 0 for byte in before)
+        self.content[slot] = _other(before)
         self.bench.guest.write(self.file, b"".join(self.content))
         return before
+
+    def change_all(self) -> None:
+        """Give every slot another content, to be written yet."""
+        self.content = list(map(_other, self.content))
+        self.bench.guest.write(self.file, b"".join(self.content))
 
     def thin_out(self) -> None:
         """Free two of three slots."""
@@ -548,6 +570,11 @@ class Alike:
             seen="the same" if same else f"{len(seen)} bytes, {len(wrong)} of them wrong",
             because="what is stored comes back unchanged",
         )
+
+
+def _other(content: bytes) -> bytes:
+    """Other bytes that compress to as many."""
+    return bytes(byte ^ 0x55 if byte else 0 for byte in content)
 
 
 @contextlib.contextmanager
