@@ -129,6 +129,18 @@ def test_pages_that_stay_isolated_are_told(compacted: Evidence) -> None:
     assert bad(compacted) == {"leak/isolated"}
 
 
+def test_a_counter_that_stays_below_zero_is_told(compacted: Evidence) -> None:
+    line = "[   12.0000{}] vmstat_refresh: nr_isolated_file -{}\n"
+    with compacted.console_log.open("a", encoding="utf-8") as console:
+        console.write(line.format(10, 3))
+    assert bad(compacted) == set()
+    with compacted.console_log.open("a", encoding="utf-8") as console:
+        console.write(line.format(20, 5))
+    assert bad(compacted) == {"counters"}
+    told = next(check for check in verdict(compacted).checks if check.name == "counters")
+    assert told.summary == "nr_isolated_file was -3, -5"
+
+
 def test_pages_that_nobody_has_any_more_are_a_leak(compacted: Evidence) -> None:
     zones = compacted.checkpoint("end") / "proc/zoneinfo"
     free = int(re.findall(r"pages free +(\d+)", zones.read_text(encoding="utf-8"))[0])

@@ -1386,7 +1386,7 @@ def sim(
 @click.argument("names", metavar="[FAULT]...", nargs=-1)
 @kernel_option
 @click.option("--arch", "-a", help="An architecture.  [default: this host's, or ARCH]")
-@click.option("--workload", "-w", "workloads", multiple=True, default=["quick"], show_default=True,
+@click.option("--workload", "-w", "workloads", multiple=True, default=["quick", "races"], show_default=True,
               help="Workloads or suites that look for them.")  # fmt: skip
 @click.option("--config", "-c", help="Fragments for all.  [default: what each fault says]")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the workloads.")

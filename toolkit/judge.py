@@ -226,6 +226,7 @@ def _leaks(case: Case) -> Iterator[Check]:
         for counters in (vmstat.COLLECTOR.read(case.snapshots[checkpoint], vmstat.PATH),)
     ]
     yield _equal("leak/isolated", isolated[0], isolated[1], "whoever isolates a page ends that")
+    yield _sunk(case)
     yield _held(case)
     slabs = {
         checkpoint: {
@@ -240,6 +241,18 @@ def _leaks(case: Case) -> Iterator[Check]:
         return
     before, after = (sum(slabs[checkpoint].values()) for checkpoint in (BASELINE, END))
     yield _equal("leak/slabs", before, after, "without pools these caches are empty, once they were shrunk")
+
+
+def _sunk(case: Case) -> Check:
+    """No counter of pages is below zero to stay; once may be a processor's share that came late."""
+    told = vmstat.below_zero(case.evidence.console())
+    sunk = [
+        f"{name} was {', '.join(map(str, values[-SHOWN:]))}"
+        for name, values in told.items()
+        if len(values) > 1
+    ]
+    looked = f"{len(case.snapshots)} times that the kernel folded its counters"
+    return _none_of("counters", sunk, looked, "nothing is taken from a counter that was not added")
 
 
 def _held(case: Case) -> Check:

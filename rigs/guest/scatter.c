@@ -78,6 +78,8 @@ static struct held *frames_of(unsigned char *memory, size_t pages, size_t page_b
 	close(map);
 	for (size_t page = 0; page < pages; page++)
 		held[page] = (struct held){ FRAME(entries[page]), memory + page * page_bytes };
+	if (!FRAME(entries[0]))
+		die(STATUS_IO, 0, "/proc/self/pagemap tells root alone where pages lie");
 	free(entries);
 	qsort(held, pages, sizeof(*held), highest_first);
 	return held;

@@ -10,6 +10,17 @@ SWAP = "/dev/ram0"
 # To the device, and to zswap, which 7.3.4 does not count as the former.
 OUT = ("pswpout", "zswpout")
 PARAMETERS = "/sys/module/zswap/parameters"
+# Each other one than before has zswap make a pool, and give up the one that it had.
+COMPRESSORS = ("lzo-rle", "lzo", "lzo-rle")
+# How many pools of zswap there are, once a worker had the time to destroy what is given up.
+POOLS = """\
+for look in $(seq 100); do
+    pools=$(ls /sys/kernel/debug/zsmalloc | grep -c ^zswap)
+    [ $pools -gt 1 ] || break
+    sleep 0.1
+done
+echo $pools
+"""
 
 
 @workload(
@@ -44,3 +55,7 @@ def exercise(bench: Bench) -> None:
     guest.execute(f"swapoff {SWAP}", deadline=bench.deadline)
     zram.check_residue(bench, "off", pages_before)
     bench.checkpoint("off")
+    for compressor in COMPRESSORS:
+        guest.write(f"{PARAMETERS}/compressor", compressor)
+    pools = int(guest.execute(POOLS, deadline=bench.deadline).stdout)
+    zram.expect(bench, "switched/pools", 1, pools)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""swapper, fragment, zreset and poke: what they count, and that they notice a page that changes."""
+"""swapper, fragment, scatter, zreset and poke: what they count, and that they notice a page that changes."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -85,6 +87,32 @@ def test_fragment_says_if_it_cannot_compact(program: Program) -> None:
     ran = program("fragment", "--mib=1", "--seconds=1", "--compact=missing/compact")
     assert (ran.status, ran.report) == (3, {})
     assert "missing/compact: No such file or directory" in ran.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is told where pages lie")
+def test_scatter_holds_the_buddies_of_what_it_freed_until_it_is_killed(program: Program) -> None:
+    ran = program("scatter", "--mib=8")
+    assert ran.status == 0
+    process = ran.report["process"]
+    try:
+        low, high = largest_mapping(process)
+        with Path(f"/proc/{process}/pagemap").open("rb") as pagemap:
+            pagemap.seek(low // PAGE * 8)
+            entries = struct.unpack(f"<{(high - low) // PAGE}Q", pagemap.read((high - low) // PAGE * 8))
+        frames = [entry & (1 << 55) - 1 for entry in entries if entry >> 63]
+        assert not [frame for frame in frames if frame % 2]
+        # As many are even as odd, unless memory was in single pages before.
+        assert (1 << 20) // PAGE <= len(frames) <= (7 << 20) // PAGE
+    finally:
+        os.kill(process, signal.SIGKILL)
+
+
+def largest_mapping(process: int) -> tuple[int, int]:
+    """The addresses of the largest anonymous memory of a process, first and behind the last."""
+    lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
+    anonymous = [line.split()[0] for line in lines if "rw-p 00000000 00:00 0" in line]
+    ranges = [(int(low, 16), int(high, 16)) for low, _, high in (one.partition("-") for one in anonymous)]
+    return max(ranges, key=lambda one: one[1] - one[0])
 
 
 @pytest.fixture

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 
 from toolkit.collect.collector import Collector
 
 PATH = "/proc/vmstat"
+
+# What the kernel prints of a counter when it folds them (vmstat_refresh(), mm/vmstat.c); the
+# file has 0 for it.
+_BELOW_ZERO = re.compile(r"vmstat_refresh: (\w+) (-\d+)\s*$", re.MULTILINE)
 
 
 def parse(text: str) -> Mapping[str, int]:
@@ -24,6 +30,14 @@ def parse(text: str) -> Mapping[str, int]:
     if not counters:
         raise ValueError("no counter at all")
     return counters
+
+
+def below_zero(console: str) -> Mapping[str, tuple[int, ...]]:
+    """Each counter that the kernel said is negative, with what it was each time."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for name, value in _BELOW_ZERO.findall(console):
+        found[name].append(int(value))
+    return {name: tuple(values) for name, values in found.items()}
 
 
 COLLECTOR = Collector("vmstat", (PATH,), parse)

@@ -171,9 +171,13 @@ def added(guest: Guest) -> Iterator[ZramDevice]:
 
 
 @contextlib.contextmanager
-def disk(guest: Guest, disksize_bytes: int, *, algorithm: str | None = None) -> Iterator[ZramDevice]:
-    """A new zram device of that size, removed at the end."""
+def disk(
+    guest: Guest, disksize_bytes: int, *, algorithm: str | None = None, backing: str = ""
+) -> Iterator[ZramDevice]:
+    """A new zram device of that size, removed at the end; `backing` is a block device to write back to."""
     with added(guest) as device:
+        if backing:
+            guest.write(f"{device.sysfs}/backing_dev", backing)
         device.initialise(disksize_bytes, algorithm)
         yield device
 
