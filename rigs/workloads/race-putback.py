@@ -6,7 +6,6 @@ import errno
 from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
-
 # The page is behind the scanner when it is put back: the next pass comes to it.
 TWO_PASSES = f"{race.COMPACT}; {race.COMPACT}"
 
