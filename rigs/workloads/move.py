@@ -12,6 +12,7 @@ DISK_BYTES = 4 << 20
     deadline_s=180,
     single_threaded=True,
     needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    machine="single",
     floors={"offlined": 20, "zs_page_migrate": 20, "bytes_verified": 3 * DISK_BYTES // 2},
 )
 def exercise(bench: Bench) -> None:
