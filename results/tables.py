@@ -88,6 +88,22 @@ def _best(found: campaign.Findings, fault: faults.Fault) -> Finding | None:
     return next((one for one in of if one.fate is campaign.Fate.KILLED), of[0] if of else None)
 
 
+def survivor_table() -> Iterator[str]:
+    """What nothing found, though the kernel is wrong, and why."""
+    rows: list[tuple[object, ...]] = [("kernel", "fault", "why nothing finds it")]
+    for path in sorted(HERE.glob("faults-*.json")):
+        line = path.stem.removeprefix("faults-")
+        found = campaign.load(path)
+        for fault in (faults.load(line, name) for name in faults.names(line)):
+            one = _best(found, fault)
+            if one is None:
+                continue
+            numbers = campaign.score([one], lambda _, fault=fault: fault)  # type: ignore[misc]
+            if numbers.survived + numbers.sometimes:
+                rows.append((line, f"`{fault.name}`", fault.survives or "**not known yet**"))
+    yield from markdown(*rows)
+
+
 def alarm_table() -> Iterator[str]:
     """Good kernels, run again and again."""
     rows: list[tuple[object, ...]] = [
@@ -227,6 +243,7 @@ def patchcheck_table() -> Iterator[str]:
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "faults": fault_table,
+    "survivors": survivor_table,
     "alarms": alarm_table,
     "sim": sim_table,
     "sequences": sequence_table,

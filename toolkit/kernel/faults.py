@@ -9,6 +9,7 @@ A fault is one patch below patches/faults/LINE/.  Its message ends in lines "Key
     Config: kasan              what the symptom needs; thorough if not given
     Arch: arm64                where it shows; everywhere if not given
     Mark: sometimes            or equivalent: the kernel is as right as before
+    Survives: nobody looks     why nothing finds it
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from toolkit.kernel import series
 EQUIVALENT = "equivalent"
 SOMETIMES = "sometimes"
 
-_KEYS = ("History", "Symptom", "Workload", "Config", "Arch", "Mark", "Operator", "Function")
+_KEYS = ("History", "Symptom", "Workload", "Config", "Arch", "Mark", "Survives", "Operator", "Function")
 _TRAILER = re.compile(r"([A-Z][a-z]+): (.+)")
 
 
@@ -49,6 +50,8 @@ class Fault:
     archs: tuple[str, ...] = ()
     # "", EQUIVALENT or SOMETIMES.
     mark: str = ""
+    # Why nothing finds it, as far as it is known.
+    survives: str = ""
     operator: str = ""
     function: str = ""
 
@@ -111,6 +114,7 @@ def read(path: Path) -> Fault:
         config=told.get("Config", "thorough"),
         archs=tuple(told.get("Arch", "").split()),
         mark=mark,
+        survives=told.get("Survives", ""),
         operator=told.get("Operator", ""),
         function=told.get("Function", ""),
     )
