@@ -150,6 +150,42 @@ def test_a_planted_fault_fails_the_run_and_names_what_differs(
     assert check in done.failed()
 
 
+# Each is found by another workload, or by none but user space.
+SAMPLE = (
+    "accessed-untimed",
+    "huge-uncounted",
+    "isolate-without-reference",
+    "map-unlocked",
+    "read-slot-unlocked",
+    "writeback-error-sticks",
+    "writeback-unchecked",
+)
+
+
+def test_a_sample_of_faults_is_found(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-c", "from toolkit.cli import main; main()", "mutate", "--json",
+            "--config", "base", "--arch", "x86_64", "--results", str(tmp_path / "faults.json"), *SAMPLE,
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        check=False,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    fates = {one["fault"]: one["fate"] for one in json.loads(done.stdout)["findings"]}
+    assert fates == dict.fromkeys(SAMPLE, "killed"), done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("arch", arches.names())
+def test_every_race_comes_to_its_places_and_a_good_kernel_survives_it(arch: str, tmp_path: Path) -> None:
+    done = run(tmp_path, "--series", "none", "--arch", arch, "--workload", "races")
+    assert done.failed() == set(), done.said
+    assert done.status == 0
+
+
 def test_a_patch_that_panics_is_a_crash_with_the_kernels_report(tmp_path: Path) -> None:
     fault = str(FAULTS / "free-panics.patch")
     done = run(tmp_path, "--series", fault, "--arch", arches.names()[0], "--workload", "fill")
