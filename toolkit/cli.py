@@ -1418,7 +1418,7 @@ def mutate(
     whole catalogue.  What was found is kept: an interrupted campaign goes on where it was.
 
     \b
-    Examples:
+    Example:
       pageless mutate --workload full free-uncounted spanning-write
       pageless mutate /tmp/faults
     """

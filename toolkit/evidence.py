@@ -47,7 +47,7 @@ class Ending(StrEnum):
     LOST = "lost"  # QEMU or the connection died or never came up, the kernel said nothing
     UNBUILT = "unbuilt"  # no kernel to run on
     INTERRUPTED = "interrupted"
-    SKIPPED = "skipped"  # the kernel lacks what the workload needs
+    SKIPPED = "skipped"  # the kernel lacks what the workload needs, or is too new for it
 
 
 @dataclass(frozen=True)

@@ -670,9 +670,13 @@ class Prepared:
         chain = self.configuration.get("ZSMALLOC_CHAIN_SIZE")
         return None if chain is None else int(chain)
 
-    def lacks(self, workload: Workload) -> str:
-        """The configuration symbols that a workload needs and this kernel has not, as words."""
-        return ", ".join(symbol for symbol in workload.needs if symbol not in self.configuration)
+    def unfit(self, workload: Workload) -> str:
+        """Why a workload cannot run on this kernel, empty if it can."""
+        if workload.before is not None and self.tree.release >= workload.before:
+            major, minor = workload.before
+            return f"it is made for the code of kernels before {major}.{minor}"
+        lacking = ", ".join(symbol for symbol in workload.needs if symbol not in self.configuration)
+        return f"the kernel has no {lacking}" if lacking else ""
 
 
 def default_jobs() -> int:
@@ -808,7 +812,7 @@ def _cell(
     shutil.rmtree(evidence.directory, ignore_errors=True)
     evidence.directory.mkdir(parents=True)
     with progress.step(f"run {cell.label}") as say:
-        lacking = prepared.lacks(workload)
+        unfit = prepared.unfit(workload)
         if prepared.kernel is None:
             assert prepared.trouble is not None
             trouble = prepared.trouble
@@ -816,10 +820,8 @@ def _cell(
                 _untouched(workload), ending=Ending.UNBUILT, trouble=trouble.message, detail=trouble.detail
             )
             durations: Mapping[str, float] = {}
-        elif lacking:
-            facts = replace(
-                _untouched(workload), ending=Ending.SKIPPED, trouble=f"the kernel has no {lacking}"
-            )
+        elif unfit:
+            facts = replace(_untouched(workload), ending=Ending.SKIPPED, trouble=unfit)
             durations = {}
         else:
             known = internals(Target.of(cell), prepared.tree, prepared.kernel, say)
@@ -915,7 +917,7 @@ def _on_cluster(
         target = Target.of(cell)
         workload, ready = workloads[cell.workload], prepared[target]
         kernel = ready.kernel
-        if kernel is None or ready.lacks(workload):
+        if kernel is None or ready.unfit(workload):
             yield _cell(kept_run, cell, workload, ready, clone, progress)
             continue
         if kernel.key not in kernels:

@@ -194,8 +194,8 @@ def guest(request: pytest.FixtureRequest, kernel: Kernel, tmp_path: Path) -> Ite
     """A pristine guest, cloned from one that was booted once."""
     workload = _workload(request.node)
     # As a run skips such a cell: nothing is said against a kernel that was built without.
-    if lacking := kernel.prepared.lacks(workload):
-        pytest.skip(f"the kernel has no {lacking}")
+    if unfit := kernel.prepared.unfit(workload):
+        pytest.skip(unfit)
     assert kernel.prepared.kernel is not None
     evidence = Evidence(_directory(request.config, request.node.nodeid, tmp_path))
     arch = arches.load(kernel.target.arch)
@@ -341,8 +341,8 @@ class WorkloadItem(pytest.Item):
         workload = catalogue.load_file(self.path)
         kernel = Kernel(self.target, prepare(self.target))
         # As above.
-        if lacking := kernel.prepared.lacks(workload):
-            pytest.skip(f"the kernel has no {lacking}")
+        if unfit := kernel.prepared.unfit(workload):
+            pytest.skip(unfit)
         assert kernel.prepared.kernel is not None
         factory: pytest.TempPathFactory = self.config._tmp_path_factory  # type: ignore[attr-defined]  # what tmp_path has
         scratch = factory.mktemp(self.name)

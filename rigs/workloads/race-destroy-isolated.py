@@ -5,7 +5,7 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 3, "zs_page_isolate": 1, "zs_destroy_pool": 1})
+@race.scene(floors={"holds": 3, "zs_page_isolate": 1, "zs_destroy_pool": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Destroy a pool while pages of it are isolated."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

@@ -8,7 +8,7 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 4, "bytes_verified": 1, "waits": 1}, needs=["MEMORY_FAILURE"])
+@race.scene(floors={"holds": 4, "bytes_verified": 1, "waits": 1}, needs=["MEMORY_FAILURE"], before=(6, 13))
 def exercise(bench: Bench) -> None:
     """Write an object whose page is about to be moved."""
     with race.stage(bench) as stage, stage.alike(spanning=False) as alike:

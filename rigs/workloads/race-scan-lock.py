@@ -5,7 +5,7 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 1, "bytes_verified": 1})
+@race.scene(floors={"holds": 1, "bytes_verified": 1}, before=(6, 13))
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has the lock."""
     found = at("isolate_movable_page", file="mm/migrate.c", line="trylock")

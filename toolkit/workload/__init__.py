@@ -68,7 +68,8 @@ class Workload:
     ("zs_page_migrate").  `needs` are configuration symbols without which it cannot
     run (then it is skipped, with that reason).  `single_threaded` means that at most
     one thread calls zsmalloc at a time, so that the model is exact.  `machine` is one of
-    rigs/: what one thread does needs no more than "single".
+    rigs/: what one thread does needs no more than "single".  `before` is the first release,
+    as (6, 12), whose code it was not made for (there it is skipped); None if it suits all.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Workload:
     floors: Mapping[str, int] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     machine: str = "default"
+    before: tuple[int, int] | None = None
 
 
 def workload(
@@ -90,6 +92,7 @@ def workload(
     floors: Mapping[str, int] | None = None,
     needs: Sequence[str] = (),
     machine: str = "default",
+    before: tuple[int, int] | None = None,
 ) -> Callable[[Callable[[Bench], None]], Workload]:
     """Declare a workload; its title is the docstring's first line, its name the file's stem."""
     unknown = set(suites) - set(SUITES)
@@ -110,6 +113,7 @@ def workload(
             floors=MappingProxyType(dict(floors or {})),
             needs=tuple(needs),
             machine=machine,
+            before=before,
         )
 
     return declare

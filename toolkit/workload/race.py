@@ -96,15 +96,19 @@ IDLE = at("default_idle_call")
 
 
 def scene(
-    *, floors: Mapping[str, int], needs: Sequence[str] = ()
+    *, floors: Mapping[str, int], needs: Sequence[str] = (), before: tuple[int, int] | None = None
 ) -> Callable[[Callable[[Bench], None]], Workload]:
-    """Declare a race: a workload, with what all of them have in common."""
+    """Declare a race: a workload, with what all of them have in common.
+
+    `before` is the first release that has not the places it is about.
+    """
     return workload(
         suites=["races", "full"],
         deadline_s=240,
         single_threaded=False,
         needs=["ZRAM", "COMPACTION", "PROC_PAGE_MONITOR", *needs],
         floors=floors,
+        before=before,
     )
 
 
@@ -129,9 +133,13 @@ class Held:
 
     def on_to(self, place: Place) -> None:
         """Let it go on to another place, and hold it there; UnreachedError if it never comes there."""
-        self.stage.arrive(self, place)
-        if not self.reached:
+        if not self.comes_to(place):
             self.stage.never(self, place)
+
+    def comes_to(self, place: Place) -> bool:
+        """Let it go on, and hold it at another place; whether it came there before its command ended."""
+        self.stage.arrive(self, place)
+        return self.reached
 
     def until_idle(self) -> None:
         """Let it go on until it has nothing left to do; it is not held then."""
@@ -142,8 +150,7 @@ class Held:
 
         `reached` tells, and the counter "waits".  If not, its command has come to its end.
         """
-        self.stage.arrive(self, place)
-        self.stage.bench.count("waits", int(self.reached))
+        self.stage.bench.count("waits", int(self.comes_to(place)))
 
     def argument(self, number: int) -> int:
         """An argument, counted from 0, of the function at whose first instruction it stands."""
