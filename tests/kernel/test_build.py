@@ -25,6 +25,9 @@ RULES = """\
 allnoconfig:
 	@grep -v DROPPED $(KCONFIG_ALLCONFIG) > $(O)/.config
 vmlinux: $(O)/vmlinux
+packed: $(O)/vmlinux
+	@mkdir -p $(O)/boot
+	@cp $(O)/vmlinux $(O)/boot/packed
 modules_prepare: ;
 ifdef M
 modules:
@@ -59,7 +62,7 @@ EDIT = """\
 def fake_arch() -> Arch:
     """This host's own architecture, with the fake kernel's targets."""
     native = next(found for found in map(arch.load, arch.names()) if found.native)
-    return dataclasses.replace(native, make_targets=("vmlinux",), kernel_image="vmlinux")
+    return dataclasses.replace(native, make_targets=("vmlinux",), kernel_image="vmlinux", kasan_image="")
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +113,20 @@ def test_a_kernel_is_built_and_stored_with_all_that_belongs_to_it(fake: Tree, fa
     assert {"CC init/main.o", "CC mm/zsmalloc.o"} & set(told)
     assert build.find(kernel.key) == kernel
     assert build.find("0" * 64) is None
+
+
+def test_with_kasan_qemu_may_be_given_another_image(fake: Tree, fake_arch: Arch) -> None:
+    other = dataclasses.replace(fake_arch, kasan_image="boot/packed")
+    plain, _ = _make(fake, other)
+    assert plain.image.name == "vmlinux"
+    assert plain.key == _make(fake, fake_arch)[0].key
+    wanted = _wanted("CONFIG_A=y\nCONFIG_KASAN=y\n", "kasan")
+    kernel, _ = _make(fake, other, wanted)
+    assert kernel.image == kernel.directory / "packed"
+    assert kernel.image.exists()
+    assert kernel.vmlinux.exists()
+    # The one of before is not taken for it.
+    assert kernel.key != _make(fake, fake_arch, wanted)[0].key
 
 
 def test_the_same_kernel_again_neither_builds_nor_checks_out(

@@ -62,6 +62,8 @@ class Arch:
     # The Debian package of `qemu`.
     qemu_package: str
     registers: Registers
+    # The file that QEMU is given instead if the kernel has KASAN; its name is the make target.
+    kasan_image: str = ""
     # Of qemu_machine: puts what is more than so many MiB above 4 GiB, and so into another zone; if it can.
     low_memory: str = ""
 

@@ -246,7 +246,15 @@ def inputs(tree: Tree, arch: Arch, config: Path) -> BuildInputs:
     """What `build` would build, without building it."""
     tools = toolchain(arch)
     digest = hashlib.sha256(config.read_bytes()).hexdigest()
-    return BuildInputs(tree.tree_id, digest, arch.name, tools.identity, tools.flags)
+    # What is built in the usual way keeps the key that it had before there was another.
+    other = (f"image={image}",) if (image := _image(arch, config)) != arch.kernel_image else ()
+    return BuildInputs(tree.tree_id, digest, arch.name, tools.identity, (*tools.flags, *other))
+
+
+def _image(arch: Arch, config: Path) -> str:
+    """The file below the build directory that QEMU is given."""
+    kasan = "KASAN" in kconfig.read_config(config.read_text(encoding="utf-8"))
+    return arch.kasan_image if kasan and arch.kasan_image else arch.kernel_image
 
 
 def build(tree: Tree, arch: Arch, config: Path, *, progress: Progress, lane: str = "") -> BuiltKernel:
@@ -262,12 +270,14 @@ def build(tree: Tree, arch: Arch, config: Path, *, progress: Progress, lane: str
     def make(directory: Path) -> None:
         with _work_tree(tree, arch, config.stem, progress, lane) as work:
             work.use_config(config)
-            targets = (*arch.make_targets, *(("modules",) if _has_modules(config) else ()))
-            log = _compile(work, tools, targets, progress)
+            image = _image(arch, config)
+            targets = arch.make_targets if image == arch.kernel_image else (Path(image).name,)
+            modules = ("modules",) if _has_modules(config) else ()
+            log = _compile(work, tools, (*targets, *modules), progress)
             progress("storing the kernel")
             for source, name in (
                 ("vmlinux", "vmlinux"),
-                (arch.kernel_image, Path(arch.kernel_image).name),
+                (image, Path(image).name),
                 ("System.map", "System.map"),
                 (".config", "config"),
                 ("Module.symvers", "Module.symvers"),
@@ -278,7 +288,7 @@ def build(tree: Tree, arch: Arch, config: Path, *, progress: Progress, lane: str
             shutil.copyfile(log, directory / "build.log")
             facts = {
                 "release": (work.build / "include/config/kernel.release").read_text(encoding="utf-8").strip(),
-                "image": Path(arch.kernel_image).name,
+                "image": Path(image).name,
                 "inputs": dataclasses.asdict(what),
             }
             (directory / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -282,6 +282,9 @@ def wait_booted(qemu: Qemu, console: Console, deadline: Deadline) -> None:
             f"the guest crashed while it booted: {console.title}", hint=hint, detail=console.report()
         )
     reached = console.phase.sentence
+    # A console ends a moment before QEMU does.
+    if console.wait_over(Deadline.after(0)):
+        qemu.wait_gone(Deadline.after(_LAST_WORDS_S))
     if qemu.gone and not qemu.guest_reset:
         raise qemu.died()
     if qemu.gone:
