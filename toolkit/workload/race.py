@@ -551,6 +551,10 @@ class Alike:
         )
         self.bench.guest.execute("\n".join(discards), deadline=self.bench.deadline)
 
+    def discard_all(self) -> None:
+        """Free all slots, and so all zspages."""
+        self.bench.guest.execute(f"blkdiscard {self.device.device}", deadline=self.bench.deadline)
+
     def refill(self, behind: int = -1) -> None:
         """Write all slots, or those behind one, so that pages which became free are used again."""
         self.write(behind + 1, len(self.content) - behind - 1)
