@@ -195,7 +195,7 @@ def test_every_cell_has_a_record_and_a_lost_one_is_trouble_of_the_host(
     cells = tuple(dataclasses.replace(FILL, repeat=number) for number in range(3))
     kept_run = Archive(tmp_path).begin([], cells)
     kernel = BuiltKernel(tmp_path, tmp_path / "vmlinux", "6.1.192", "k")
-    prepared = type("Prepared", (), {"kernel": kernel, "lacks": lambda self, workload: ""})()
+    prepared = type("Prepared", (), {"kernel": kernel, "unfit": lambda self, workload: ""})()
     facts = Facts("fill", True, {}, "", 4096, None, Ending.FINISHED)
     monkeypatch.setattr(pipeline, "_packed", lambda directory: b"")
     monkeypatch.setattr(pipeline, "_unpack", lambda packed, directory: None)
@@ -229,7 +229,7 @@ def test_a_cell_that_the_host_lost_is_run_once_more_and_what_it_left_is_kept(
     second: Ending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept_run = Archive(tmp_path).begin([], (FILL,))
-    prepared = type("Prepared", (), {"kernel": object(), "tree": None, "lacks": lambda self, workload: ""})()
+    prepared = type("Prepared", (), {"kernel": object(), "tree": None, "unfit": lambda self, workload: ""})()
     endings = [Ending.LOST, second]
 
     def attempt(evidence: Evidence, *_: object) -> tuple[Facts, Mapping[str, float]]:

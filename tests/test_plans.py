@@ -33,7 +33,7 @@ def test_cells_of_one_template_are_together_but_for_the_first_which_has_it_boote
         series=["none"],
         archs=["x86_64", "arm64"],
         config="base",
-        workloads=["fill", "drive", "move", "churn", "limits"],
+        workloads=["fill", "drive", "reset", "churn", "limits"],
         seed=1,
         repeat=1,
     )
