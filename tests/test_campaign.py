@@ -11,7 +11,7 @@ import pytest
 
 from toolkit import campaign, saved
 from toolkit.campaign import Fate, Finding, Findings, score, status_of
-from toolkit.errors import UnknownNameError
+from toolkit.errors import InputError, UnknownNameError
 from toolkit.kernel import faults
 from toolkit.kernel.faults import Fault
 from toolkit.verdict import Status
@@ -71,8 +71,18 @@ def test_faults_are_named_or_given_as_patches_or_as_a_directory(tmp_path: Path) 
     )
     assert (named.name, given.name, found.name) == ("spanning-write", "mine", "mine")
     assert named.sha256 == given.sha256 == found.sha256
-    with pytest.raises(UnknownNameError):
+    plain = tmp_path / "plain.patch"
+    plain.write_bytes(patch.read_bytes().partition(b"\n---\n")[2])
+    (told_nothing,) = campaign.selected("6.1", [str(plain)])
+    assert (told_nothing.files, told_nothing.history) == (named.files, "")
+    assert told_nothing.sha256 == named.sha256
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="holds no patch"):
+        campaign.selected("6.1", [str(tmp_path / "none")])
+    with pytest.raises(InputError, match="there is no patch"):
         campaign.selected("6.1", [str(tmp_path / "absent.patch")])
+    with pytest.raises(UnknownNameError):
+        campaign.selected("6.1", ["absent"])
 
 
 def test_the_workloads_that_are_expected_to_find_it_run_first() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from toolkit import pipeline, saved
 from toolkit.archive import Archive
-from toolkit.errors import BuildError
+from toolkit.errors import BuildError, InputError
 from toolkit.kernel import faults, mutants, series
 from toolkit.kernel.faults import Fault
 from toolkit.kernel.mutants import Mutant
@@ -124,7 +124,7 @@ class Campaign:
 def selected(line: str, names: Sequence[str]) -> tuple[Fault, ...]:
     """The catalogue's faults of these names, or all of it; a name may be a patch, or a directory of them.
 
-    UnknownNameError if it is none of these.
+    UnknownNameError if it is none of these, InputError for a patch or directory that has none.
     """
     return tuple(fault for name in names or faults.names(line) for fault in _named(line, name))
 
@@ -132,9 +132,14 @@ def selected(line: str, names: Sequence[str]) -> tuple[Fault, ...]:
 def _named(line: str, name: str) -> tuple[Fault, ...]:
     path = Path(name)
     if path.is_dir():
-        return tuple(map(faults.read, sorted(path.glob("*.patch"))))
-    if path.suffix == ".patch" and path.is_file():
-        return (faults.read(path),)
+        patches = sorted(path.glob("*.patch"))
+        if not patches:
+            raise InputError(f"{name} holds no patch", hint="pageless draw puts some there")
+        return tuple(map(faults.given, patches))
+    if path.suffix == ".patch":
+        if not path.is_file():
+            raise InputError(f"there is no patch {name}", hint="pageless list faults tells those declared")
+        return (faults.given(path),)
     return (faults.load(line, name),)
 
 

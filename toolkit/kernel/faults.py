@@ -58,8 +58,9 @@ class Fault:
     @property
     def sha256(self) -> str:
         """Of the diff alone, in hexadecimal: what is said about it may change."""
-        diff = self.path.read_bytes().partition(b"\n---\n")[2]
-        return hashlib.sha256(diff).hexdigest()
+        text = self.path.read_bytes()
+        # A user's patch may be a diff and no more.
+        return hashlib.sha256(text.partition(b"\n---\n")[2] or text).hexdigest()
 
 
 def directory(line: str) -> Path:
@@ -92,6 +93,14 @@ def load(line: str, name: str) -> Fault:
     return read(path)
 
 
+def given(path: Path) -> Fault:
+    """The fault in a user's patch, whose message need tell nothing of it."""
+    (patch,) = series.load(str(path)).patches("")
+    lines = map(_TRAILER.fullmatch, patch.message.splitlines())
+    told = {found[1]: found[2].strip() for found in lines if found is not None and found[1] in _KEYS}
+    return _fault(path, patch, {"History": "", **told})
+
+
 def read(path: Path) -> Fault:
     """The fault in a patch, DeclarationError if its message does not tell what it must."""
     (patch,) = series.load(str(path)).patches("")
@@ -100,6 +109,10 @@ def read(path: Path) -> Fault:
         raise DeclarationError(
             path, "the message has no History: line", hint="how did this fault come about?"
         )
+    return _fault(path, patch, told)
+
+
+def _fault(path: Path, patch: series.Patch, told: Mapping[str, str]) -> Fault:
     mark = told.get("Mark", "")
     if mark not in ("", EQUIVALENT, SOMETIMES):
         raise DeclarationError(path, f"unknown mark {mark!r}", hint=f"known: {EQUIVALENT}, {SOMETIMES}")
