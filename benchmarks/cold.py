@@ -62,7 +62,7 @@ def bare_makes(targets: list[Target], scratch: Path, progress: Progress) -> floa
         with progress.step(f"make {target}"):
             begun = time.monotonic()
             run.run(
-                [*argv, "olddefconfig", *arch.make_targets],
+                [*argv, "olddefconfig", Path(arch.kernel_image).name],
                 cwd=source,
                 env=ccache,
                 deadline=Deadline.after(LIMIT_S),

@@ -62,7 +62,7 @@ EDIT = """\
 def fake_arch() -> Arch:
     """This host's own architecture, with the fake kernel's targets."""
     native = next(found for found in map(arch.load, arch.names()) if found.native)
-    return dataclasses.replace(native, make_targets=("vmlinux",), kernel_image="vmlinux", kasan_image="")
+    return dataclasses.replace(native, kernel_image="vmlinux", kasan_image="")
 
 
 @pytest.fixture(autouse=True)

@@ -41,9 +41,8 @@ class Arch:
     triplet: str
     # What platform.machine() says on a host that builds natively.
     host_machine: str
-    # make targets, and the file below the build directory that QEMU is given.
+    # The file below the build directory that QEMU is given; its name is the make target.
     # The x86 vmlinux boots directly by PVH, which spares compressing it.
-    make_targets: tuple[str, ...]
     kernel_image: str
     # The compiler's prefix for 16K and 64K is the same: a page size is a fragment's matter.
     qemu: str
@@ -62,7 +61,7 @@ class Arch:
     # The Debian package of `qemu`.
     qemu_package: str
     registers: Registers
-    # The file that QEMU is given instead if the kernel has KASAN; its name is the make target.
+    # The same for a kernel with KASAN, if it takes another.
     kasan_image: str = ""
     # Of qemu_machine: puts what is more than so many MiB above 4 GiB, and so into another zone; if it can.
     low_memory: str = ""

@@ -271,9 +271,8 @@ def build(tree: Tree, arch: Arch, config: Path, *, progress: Progress, lane: str
         with _work_tree(tree, arch, config.stem, progress, lane) as work:
             work.use_config(config)
             image = _image(arch, config)
-            targets = arch.make_targets if image == arch.kernel_image else (Path(image).name,)
             modules = ("modules",) if _has_modules(config) else ()
-            log = _compile(work, tools, (*targets, *modules), progress)
+            log = _compile(work, tools, (Path(image).name, *modules), progress)
             progress("storing the kernel")
             for source, name in (
                 ("vmlinux", "vmlinux"),
