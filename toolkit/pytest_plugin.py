@@ -193,7 +193,8 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
 def guest(request: pytest.FixtureRequest, kernel: Kernel, tmp_path: Path) -> Iterator[QemuGuest]:
     """A pristine guest, cloned from one that was booted once."""
     workload = _workload(request.node)
-    # As a run skips such a cell: nothing is said against a kernel that was built without.
+    # As a run skips such a cell: nothing is said against a kernel that
+    # was built without what it needs, or whose code it is not about.
     if unfit := kernel.prepared.unfit(workload):
         pytest.skip(unfit)
     assert kernel.prepared.kernel is not None
@@ -340,7 +341,7 @@ class WorkloadItem(pytest.Item):
     def runtest(self) -> None:
         workload = catalogue.load_file(self.path)
         kernel = Kernel(self.target, prepare(self.target))
-        # As above.
+        # As a run skips such a cell, see the fixture `guest`.
         if unfit := kernel.prepared.unfit(workload):
             pytest.skip(unfit)
         assert kernel.prepared.kernel is not None

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from toolkit import saved
-from toolkit.collect import frames
+from toolkit.collect import frames, vmstat
 from toolkit.collect.collector import collectors
 from toolkit.collect.frames import Frame
 from toolkit.deadline import Deadline
@@ -19,9 +19,6 @@ from toolkit.rig.guest import Guest
 
 SCHEMA = 1
 _INDEX = "snapshot.json"
-
-# Makes the kernel fold its per-CPU counters, so that /proc/vmstat is exact (since 4.7, SMP only).
-_REFRESH = "if [ -e /proc/sys/vm/stat_refresh ]; then echo 1 >/proc/sys/vm/stat_refresh; fi"
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,9 @@ class Snapshot(Mapping[str, str]):
 
 def command() -> str:
     """What is executed in the guest."""
-    globs = dict.fromkeys(path for collector in collectors() for path in collector.paths)
-    return f"{_REFRESH}; capture files {' '.join(map(shlex.quote, globs))}"
+    # What makes others exact is read before them.
+    globs = dict.fromkeys((vmstat.REFRESH, *(path for each in collectors() for path in each.paths)))
+    return f"capture files {' '.join(map(shlex.quote, globs))}"
 
 
 def take(guest: Guest, deadline: Deadline) -> Snapshot:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from toolkit.collect.collector import Collector
 
 PATH = "/proc/vmstat"
+# Whoever reads it, or writes to it, has the kernel fold its per-CPU counters, so that others are
+# exact (since 4.7, SMP only).  It holds nothing.
+REFRESH = "/proc/sys/vm/stat_refresh"
 
 # What the kernel prints of a counter when it folds them (vmstat_refresh(), mm/vmstat.c); the
 # file has 0 for it.
@@ -40,4 +43,12 @@ def below_zero(console: str) -> Mapping[str, tuple[int, ...]]:
     return {name: tuple(values) for name, values in found.items()}
 
 
+def parse_refresh(text: str) -> bool:
+    """That the counters were folded."""
+    if text:
+        raise ValueError("it was thought to hold nothing")
+    return True
+
+
 COLLECTOR = Collector("vmstat", (PATH,), parse)
+REFRESHED = Collector("vmstat refresh", (REFRESH,), parse_refresh)

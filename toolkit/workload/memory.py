@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from toolkit.collect import vmstat
 from toolkit.errors import CommandError
 from toolkit.rig.guest import Guest
 
@@ -11,7 +12,7 @@ COMPACT = "/proc/sys/vm/compact_memory"
 
 def refresh(guest: Guest) -> None:
     """Fold in what each processor has counted for itself."""
-    guest.write("/proc/sys/vm/stat_refresh", "1")
+    guest.write(vmstat.REFRESH, "1")
 
 
 def counters(guest: Guest, *names: str) -> dict[str, int]:
