@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from toolkit import judge, saved
-from toolkit.collect import vmstat
 from toolkit.evidence import Ending, Evidence, Facts
 from toolkit.verdict import Check, Status, Verdict
+from toolkit.workload.memory import STAT_REFRESH
 
 RECORDED = Path(__file__).parent / "data" / "evidence"
 TODAY = datetime.date(2026, 11, 23)
@@ -141,8 +141,8 @@ def test_a_counter_that_stays_below_zero_is_told(compacted: Evidence) -> None:
     # The recording is older than what tells that the kernel was asked.
     assert checked(compacted, "counters").status is Status.SKIP
     index = compacted.checkpoint("end") / "snapshot.json"
-    edit(index, r'"files": \[', f'"files": ["{vmstat.REFRESH}",')
-    refresh = compacted.checkpoint("end") / vmstat.REFRESH[1:]
+    edit(index, r'"files": \[', f'"files": ["{STAT_REFRESH}",')
+    refresh = compacted.checkpoint("end") / STAT_REFRESH[1:]
     refresh.parent.mkdir(parents=True)
     refresh.touch()
     assert checked(compacted, "counters").status is Status.PASS

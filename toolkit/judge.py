@@ -29,6 +29,7 @@ from toolkit.model.predict import Expectation, invariants, predict
 from toolkit.model.replay import replay
 from toolkit.rig.splats import Kind
 from toolkit.verdict import Check, Status, Verdict
+from toolkit.workload.memory import STAT_REFRESH
 
 # The slab caches of zsmalloc: empty, or gone, when there is no pool.  6.12.117 has a pair for each
 # pool, "zspage-zram0"; 6.1.192 has one for each by the same name, and 7.3.4 one for all.
@@ -251,7 +252,7 @@ def _sunk(case: Case) -> Check:
         for name, values in told.items()
         if len(values) > 1
     ]
-    folded = sum(vmstat.REFRESH in files for files in case.snapshots.values())
+    folded = sum(STAT_REFRESH in files for files in case.snapshots.values())
     if not folded and not sunk:
         return Check("counters", Status.SKIP, "the kernel did not fold its counters: nothing was looked at")
     looked = f"{folded} times that the kernel folded its counters"

@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from toolkit import saved
-from toolkit.collect import frames, vmstat
+from toolkit.collect import frames
 from toolkit.collect.collector import collectors
 from toolkit.collect.frames import Frame
 from toolkit.deadline import Deadline
 from toolkit.errors import CaptureError
 from toolkit.rig.guest import Guest
+from toolkit.workload.memory import STAT_REFRESH
 
 SCHEMA = 1
 _INDEX = "snapshot.json"
@@ -70,7 +71,7 @@ class Snapshot(Mapping[str, str]):
 def command() -> str:
     """What is executed in the guest."""
     # What makes others exact is read before them.
-    globs = dict.fromkeys((vmstat.REFRESH, *(path for each in collectors() for path in each.paths)))
+    globs = dict.fromkeys((STAT_REFRESH, *(path for each in collectors() for path in each.paths)))
     return f"capture files {' '.join(map(shlex.quote, globs))}"
 
 

@@ -8,11 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from toolkit.collect.collector import Collector
+from toolkit.workload.memory import STAT_REFRESH
 
 PATH = "/proc/vmstat"
-# Whoever reads it, or writes to it, has the kernel fold its per-CPU counters, so that others are
-# exact (since 4.7, SMP only).  It holds nothing.
-REFRESH = "/proc/sys/vm/stat_refresh"
 
 # What the kernel prints of a counter when it folds them (vmstat_refresh(), mm/vmstat.c); the
 # file has 0 for it.
@@ -51,4 +49,4 @@ def parse_refresh(text: str) -> bool:
 
 
 COLLECTOR = Collector("vmstat", (PATH,), parse)
-REFRESHED = Collector("vmstat refresh", (REFRESH,), parse_refresh)
+REFRESHED = Collector("vmstat refresh", (STAT_REFRESH,), parse_refresh)

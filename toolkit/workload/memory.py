@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from toolkit.collect import vmstat
 from toolkit.errors import CommandError
 from toolkit.rig.guest import Guest
 
 COMPACT = "/proc/sys/vm/compact_memory"
+# Whoever reads it, or writes to it, has the kernel fold its per-CPU counters, so that others are
+# exact (since 4.7, SMP only).  It holds nothing.
+STAT_REFRESH = "/proc/sys/vm/stat_refresh"
 
 
 def refresh(guest: Guest) -> None:
     """Fold in what each processor has counted for itself."""
-    guest.write(vmstat.REFRESH, "1")
+    guest.write(STAT_REFRESH, "1")
 
 
 def counters(guest: Guest, *names: str) -> dict[str, int]:
