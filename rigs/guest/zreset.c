@@ -8,8 +8,9 @@
  * A user opens the device, checks some of its slots, writes and checks them again, and
  * closes it, over and over.  While it is open the device cannot be reset, so everything
  * must hold from the first request that succeeds to the close; at its opening each slot
- * holds what this user wrote last or, after a reset, zeros.  A resetter resets the device
- * and gives it its size again, as fast as it is let.  It is left initialised.
+ * holds what this user wrote last or, after a reset, zeros: the first reset comes before
+ * the first user.  A resetter resets the device and gives it its size again, as fast as it
+ * is let.  It is left initialised.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -131,21 +132,29 @@ static void *use(void *argument)
 	return NULL;
 }
 
-static void *reset(void *argument)
+/* False if somebody uses the device. */
+static bool reset(void)
 {
-	int error;
+	int error = set("reset", "1");
 
+	if (error && error != EBUSY)
+		die(STATUS_IO, error, "%s/reset", sysfs);
+	resets += !error;
+	busy += !!error;
+	if (error)
+		return false;
+	/* Another resetter may have been quicker. */
+	error = set("disksize", disksize);
+	if (error && error != EBUSY)
+		die(STATUS_IO, error, "%s/disksize", sysfs);
+	return true;
+}
+
+static void *keep_resetting(void *argument)
+{
 	(void)argument;
 	while (now_ns() < until_ns) {
-		error = set("reset", "1");
-		resets += !error;
-		busy += !!error;
-		if (error && error != EBUSY)
-			die(STATUS_IO, error, "%s/reset", sysfs);
-		/* Another resetter may have been quicker. */
-		error = set("disksize", disksize);
-		if (error && error != EBUSY)
-			die(STATUS_IO, error, "%s/disksize", sysfs);
+		reset();
 		usleep(500);
 	}
 	return NULL;
@@ -159,7 +168,7 @@ static void run(void)
 	for (uint64_t i = 0; i < users + resetters; i++) {
 		void *argument = (void *)(uintptr_t)i;
 
-		error = pthread_create(&thread[i], NULL, i < users ? use : reset, argument);
+		error = pthread_create(&thread[i], NULL, i < users ? use : keep_resetting, argument);
 		if (error)
 			die(STATUS_IO, error, "a thread");
 	}
@@ -196,6 +205,8 @@ int main(int argc, char **argv)
 	if (!versions)
 		die(STATUS_IO, errno, "%" PRIu64 " versions", slots);
 
+	if (!reset())
+		die(STATUS_IO, EBUSY, "%s/reset before there are users", sysfs);
 	until_ns = now_ns() + seconds * 1000000000u;
 	run();
 	printf("{\"program\": \"zreset\", \"sessions\": %" PRIu64 ", \"refused\": %" PRIu64, sessions, refused);

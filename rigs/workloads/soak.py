@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Everything at once, for as long as it is given: whatever moves, frees or wants zspages."""
 
+import itertools
 import os
 
+from toolkit.deadline import Deadline
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import page_bytes, run, run_together
 
@@ -95,8 +97,8 @@ def exercise(bench: Bench) -> None:
     slots = zram.slots_for(guest, DISK_BYTES)
     small = zram.slots_for(guest, RESET_BYTES, at_least=128) * page
     zram.fill_backing(bench, "/dev/ram0")
-    rounds = max(1, round(MINUTES * 60 / ROUND_S))
     seconds = min(ROUND_S, int(MINUTES * 60))
+    enough = Deadline.after(MINUTES * 60)
     with (
         zram.disk(guest, slots * page) as kept,
         zram.added(guest) as written,
@@ -108,7 +110,7 @@ def exercise(bench: Bench) -> None:
         for name, device in (("kept", kept), ("written", written)):
             states[name] = f"--device={device.device} --state=/tmp/{name}.state"
             run(bench, f"{name}-created", f"zblk create --slots={slots} --seed={bench.seed} {states[name]}")
-        for turn in range(rounds):
+        for turn in itertools.count():
             _round(bench, turn, seconds, states, (kept, written, lost), small)
             bench.count("rounds", 1)
             for name, device in (("kept", kept), ("written", written)):
@@ -119,6 +121,8 @@ def exercise(bench: Bench) -> None:
                 )  # fmt: skip
                 zram.check_io_errors(bench, f"{name}-{turn}", device)
             bench.checkpoint(f"round-{turn}")
+            if enough.passed:
+                break
     zram.check_residue(bench, "removed", pages_before)
 
 
