@@ -85,6 +85,22 @@ def test_faults_are_named_or_given_as_patches_or_as_a_directory(tmp_path: Path) 
         campaign.selected("6.1", ["absent"])
 
 
+def test_a_fault_is_planted_in_the_series_that_it_tells_or_that_is_asked_for(tmp_path: Path) -> None:
+    patch = tmp_path / "mine.patch"
+    shutil.copy(faults.directory("6.1") / "spanning-write.patch", patch)
+    (stock,) = campaign.selected("6.1", [str(patch)])
+    assert stock.planted == str(patch)
+    (mine,) = campaign.selected("6.1", [str(patch)], "pageless-owner")
+    assert mine.planted == f"pageless-owner+{patch}"
+    text = patch.read_text(encoding="utf-8")
+    patch.write_text(text.replace("\n---\n", "Series: pageless-compound\n\n---\n", 1), encoding="utf-8")
+    (told,) = campaign.selected("6.1", [str(patch)], "pageless-owner")
+    assert told.planted == f"pageless-compound+{patch}"
+    assert {fault.series for fault in campaign.selected("6.1", [])} == {"none"}
+    with pytest.raises(InputError, match="no fault for 6.1 is planted in census"):
+        campaign.selected("6.1", [], "census")
+
+
 def test_the_workloads_that_are_expected_to_find_it_run_first() -> None:
     plan = campaign.Campaign("6.1", "6.1", "x86_64", ("smoke",))
     expected = dataclasses.replace(FAULT, workloads=("zram-compact", "not-written-yet"))

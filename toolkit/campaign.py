@@ -121,25 +121,33 @@ class Campaign:
         return tuple(dict.fromkeys([*expected, *names]))
 
 
-def selected(line: str, names: Sequence[str]) -> tuple[Fault, ...]:
-    """The catalogue's faults of these names, or all of it; a name may be a patch, or a directory of them.
+def selected(line: str, names: Sequence[str], planted_in: str = series.BASELINE) -> tuple[Fault, ...]:
+    """The catalogue's faults of these names; a name may be a patch, or a directory of them.
 
-    UnknownNameError if it is none of these, InputError for a patch or directory that has none.
+    Without names, all those of the catalogue that belong in that series; a patch that does not
+    tell its series goes there, too.  UnknownNameError if a name is none of these, InputError
+    for a patch or directory that has none.
     """
-    return tuple(fault for name in names or faults.names(line) for fault in _named(line, name))
+    if names:
+        return tuple(fault for name in names for fault in _named(line, name, planted_in))
+    known = (faults.load(line, name) for name in faults.names(line))
+    found = tuple(fault for fault in known if fault.series == planted_in)
+    if not found:
+        raise InputError(f"no fault for {line} is planted in {planted_in}", hint="give patches, or draw some")
+    return found
 
 
-def _named(line: str, name: str) -> tuple[Fault, ...]:
+def _named(line: str, name: str, planted_in: str) -> tuple[Fault, ...]:
     path = Path(name)
     if path.is_dir():
         patches = sorted(path.glob("*.patch"))
         if not patches:
             raise InputError(f"{name} holds no patch", hint="pageless draw puts some there")
-        return tuple(map(faults.given, patches))
+        return tuple(faults.given(patch, planted_in) for patch in patches)
     if path.suffix == ".patch":
         if not path.is_file():
             raise InputError(f"there is no patch {name}", hint="pageless list faults tells those declared")
-        return (faults.given(path),)
+        return (faults.given(path, planted_in),)
     return (faults.load(line, name),)
 
 
@@ -210,7 +218,7 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
             summary[:300], round(machine.spent_s, 1), round(building.spent_s, 1), tuple(ran), now,
         )  # fmt: skip
 
-    target = Target(campaign.kernel, str(fault.path), campaign.arch, config)
+    target = Target(campaign.kernel, fault.planted, campaign.arch, config)
     tree = pipeline.patched(campaign.kernel, target.series, progress)
     version = tree.version
     if campaign.simulate and COMPILED.intersection(fault.files):
@@ -226,8 +234,8 @@ def _try(campaign: Campaign, fault: Fault, archive: Archive, progress: Progress)
             _tree, kernel = pipeline.built(target, progress)
     except BuildError as error:
         return end(Fate.UNBUILT, summary=error.message)
-    _tree, stock = pipeline.built(Target(campaign.kernel, series.BASELINE, campaign.arch, config), progress)
-    if _digest(kernel.image) == _digest(stock.image):
+    _tree, sound = pipeline.built(Target(campaign.kernel, fault.series, campaign.arch, config), progress)
+    if _digest(kernel.image) == _digest(sound.image):
         return end(Fate.SAME, summary="the kernel is the same to the byte")
     doubts = []
     for name in campaign.workloads_of(fault):
@@ -312,9 +320,9 @@ def status_of(numbers: Score) -> Status:
     return Status.PASS if numbers.of + numbers.harmless else Status.ERROR
 
 
-def draw(kernel: str, number: int, seed: int, progress: Progress) -> tuple[Mutant, ...]:
-    """Mutants of a kernel's sources, by lot."""
-    tree = pipeline.fetch(kernel, progress)
+def draw(kernel: str, series_name: str, number: int, seed: int, progress: Progress) -> tuple[Mutant, ...]:
+    """Mutants of a kernel's sources, as a series leaves them, by lot."""
+    tree = pipeline.patched(kernel, series_name, progress)
     candidates: list[Mutant] = []
     for file in mutants.SOURCES:
         with progress.step(f"mutate {file}"):

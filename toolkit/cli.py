@@ -252,7 +252,14 @@ def _listed(what: str) -> list[dict[str, Any]]:
     match what:
         case "faults":
             return [
-                {"name": f.name, "kernel": line, "history": f.history, "mark": f.mark, "title": f.title}
+                {
+                    "name": f.name,
+                    "kernel": line,
+                    "series": f.series,
+                    "history": f.history,
+                    "mark": f.mark,
+                    "title": f.title,
+                }
                 for line in faults.lines()
                 for f in (faults.load(line, name) for name in faults.names(line))
             ]
@@ -1385,6 +1392,7 @@ def sim(
 @cli.command()
 @click.argument("names", metavar="[FAULT]...", nargs=-1)
 @kernel_option
+@series_option
 @click.option("--arch", "-a", help="An architecture.  [default: this host's, or ARCH]")
 @click.option("--workload", "-w", "workloads", multiple=True, default=["quick", "races"], show_default=True,
               help="Workloads or suites that look for them.")  # fmt: skip
@@ -1401,6 +1409,7 @@ def sim(
 def mutate(
     names: tuple[str, ...],
     kernel: str,
+    series: str,
     arch: str | None,
     workloads: tuple[str, ...],
     config: str | None,
@@ -1415,11 +1424,13 @@ def mutate(
     """Plant each fault, build it, and see which check of which workload finds it.
 
     FAULT is a name of the catalogue, a patch, or a directory of patches; without, it is the
-    whole catalogue.  What was found is kept: an interrupted campaign goes on where it was.
+    whole catalogue for the series.  A patch is applied on top of the series.  What was found
+    is kept: an interrupted campaign goes on where it was.
 
     \b
     Example:
       pageless mutate --workload full free-uncounted spanning-write
+      pageless mutate --series pageless-compound
       pageless mutate /tmp/faults
     """
     from toolkit import campaign
@@ -1440,7 +1451,7 @@ def mutate(
         guests=guests,
         again=frozenset(map(campaign.Fate, again)),
     )
-    chosen = campaign.selected(line, names)
+    chosen = campaign.selected(line, names, series)
     path = results or places.state_dir() / f"faults-{line}.json"
     if show:
         found = campaign.known(plan, chosen, path)
@@ -1553,9 +1564,10 @@ def alarms(
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @kernel_option
+@series_option
 @click.option("--number", type=click.IntRange(min=1), default=60, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the lot.")
-def draw(directory: Path, kernel: str, number: int, seed: int) -> None:
+def draw(directory: Path, kernel: str, series: str, number: int, seed: int) -> None:
     """Draw faults by lot: small wrong edits of zsmalloc, zram and migration, a patch each.
 
     \b
@@ -1565,10 +1577,10 @@ def draw(directory: Path, kernel: str, number: int, seed: int) -> None:
     from toolkit import campaign
 
     with _progress() as shown:
-        drawn = campaign.draw(kernel, number, seed, shown)
+        drawn = campaign.draw(kernel, series, number, seed, shown)
     directory.mkdir(parents=True, exist_ok=True)
     for mutant in drawn:
-        (directory / f"{mutant.name}.patch").write_text(mutant.patch(seed), encoding="utf-8")
+        (directory / f"{mutant.name}.patch").write_text(mutant.patch(seed, series), encoding="utf-8")
         stdout.print(mutant.name, highlight=False)
 
 

@@ -8,6 +8,7 @@ A fault is one patch below patches/faults/LINE/.  Its message ends in lines "Key
     Workload: zram-compact
     Config: kasan              what the symptom needs; thorough if not given
     Arch: arm64                where it shows; everywhere if not given
+    Series: pageless-owner     what it is planted in; the tree as it is if not given
     Mark: sometimes            or equivalent: the kernel is as right as before
     Survives: nobody looks     why nothing finds it
 """
@@ -27,7 +28,9 @@ from toolkit.kernel import series
 EQUIVALENT = "equivalent"
 SOMETIMES = "sometimes"
 
-_KEYS = ("History", "Symptom", "Workload", "Config", "Arch", "Mark", "Survives", "Operator", "Function")
+_KEYS = (
+    "History", "Symptom", "Workload", "Config", "Arch", "Series", "Mark", "Survives", "Operator", "Function",
+)  # fmt: skip
 _TRAILER = re.compile(r"([A-Z][a-z]+): (.+)")
 
 
@@ -48,12 +51,19 @@ class Fault:
     config: str = "thorough"
     # Where it can be found; empty for everywhere.
     archs: tuple[str, ...] = ()
+    # What the tree has when it is planted.
+    series: str = series.BASELINE
     # "", EQUIVALENT or SOMETIMES.
     mark: str = ""
     # Why nothing finds it, as far as it is known.
     survives: str = ""
     operator: str = ""
     function: str = ""
+
+    @property
+    def planted(self) -> str:
+        """The series that is built: this fault, on top of what it is planted in."""
+        return str(self.path) if self.series == series.BASELINE else f"{self.series}+{self.path}"
 
     @property
     def sha256(self) -> str:
@@ -93,12 +103,12 @@ def load(line: str, name: str) -> Fault:
     return read(path)
 
 
-def given(path: Path) -> Fault:
+def given(path: Path, planted_in: str = series.BASELINE) -> Fault:
     """The fault in a user's patch, whose message need tell nothing of it."""
     (patch,) = series.load(str(path)).patches("")
     lines = map(_TRAILER.fullmatch, patch.message.splitlines())
     told = {found[1]: found[2].strip() for found in lines if found is not None and found[1] in _KEYS}
-    return _fault(path, patch, {"History": "", **told})
+    return _fault(path, patch, {"History": "", "Series": planted_in, **told})
 
 
 def read(path: Path) -> Fault:
@@ -126,6 +136,7 @@ def _fault(path: Path, patch: series.Patch, told: Mapping[str, str]) -> Fault:
         workloads=tuple(told.get("Workload", "").split()),
         config=told.get("Config", "thorough"),
         archs=tuple(told.get("Arch", "").split()),
+        series=told.get("Series", series.BASELINE),
         mark=mark,
         survives=told.get("Survives", ""),
         operator=told.get("Operator", ""),

@@ -20,6 +20,8 @@ from types import MappingProxyType
 from clang import cindex
 from clang.cindex import TokenKind
 
+from toolkit.kernel import series
+
 # What is mutated: all functions of a file that the expression matches.
 SOURCES: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
@@ -65,15 +67,16 @@ class Mutant:
     def name(self) -> str:
         return f"{self.function.strip('_').replace('_', '-')}-{self.operator}-{self.line}".lower()
 
-    def patch(self, seed: int) -> str:
+    def patch(self, seed: int, planted_in: str = series.BASELINE) -> str:
         """The edit as a fault of the catalogue (see toolkit.kernel.faults)."""
+        belongs = "" if planted_in == series.BASELINE else f"Series: {planted_in}\n"
         before, after = (" ".join(text.split()) for text in (self.before, self.after))
         prefix = Path(self.file).stem.removesuffix("_drv")
         return (
             f"Subject: [fault] {prefix}: {self.operator.replace('-', ' ')} in {self.function}()\n\n"
             f"At line {self.line}:\n    {before}\nbecomes\n    {after or '(nothing)'}\n\n"
             f"History: drawn with seed {seed}\nOperator: {self.operator}\nFunction: {self.function}\n"
-            f"\n---\n{self.diff}"
+            f"{belongs}\n---\n{self.diff}"
         )
 
 
