@@ -5,13 +5,13 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 5, "zs_page_isolate": 1}, needs=["MEMORY_FAILURE"], before=(6, 12))
+@race.scene(floors={"holds": 5, "zs_page_isolate": 1}, needs=["MEMORY_FAILURE"])
 def exercise(bench: Bench) -> None:
     """Isolate a page that another scanner is about to lock."""
-    locking = at("isolate_movable_page", file="mm/migrate.c", line="trylock")
+    locking = at(race.ISOLATE, file="mm/migrate.c", line="trylock")
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         pages = stage.page_array()
-        with stage.held(at("isolate_movable_page"), by=race.COMPACT) as late:
+        with stage.held(at(race.ISOLATE), by=race.COMPACT) as late:
             page = late.argument(0)
             late.on_to(locking)
             with stage.held(

@@ -10,14 +10,12 @@ from toolkit.workload.race import at
 TWO_PASSES = f"{race.COMPACT}; {race.COMPACT}"
 
 
-@race.scene(floors={"holds": 2, "zs_page_putback": 1}, before=(6, 12))
+@race.scene(floors={"holds": 2, "zs_page_putback": 1})
 def exercise(bench: Bench) -> None:
     """Put a page back that could not be moved, and find it again."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(at("zs_page_migrate"), by=TWO_PASSES) as mover:
-            page = mover.argument(1)
-            mover.fail(errno.EBUSY)
-            put_back = mover.comes_to(at("zs_page_putback"))
+            put_back = mover.fails_until(at("zs_page_putback"), errno.EBUSY)
             bench.check(
                 "put-back",
                 put_back,
@@ -26,7 +24,7 @@ def exercise(bench: Bench) -> None:
                 because="a page that could not be moved does not stay isolated",
             )
             if put_back:
-                stage.must_be_the_same(page, mover.argument(0))
+                page = mover.argument(0)
                 seen = stage.isolated(mover)
                 bench.check(
                     "again",

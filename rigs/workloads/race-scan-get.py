@@ -4,11 +4,13 @@
 from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
+GETTING = ("folio_try_get", "get_page_unless_zero", "folio_get_nontail_page")
 
-@race.scene(floors={"holds": 1, "bytes_verified": 1}, before=(6, 12))
+
+@race.scene(floors={"holds": 1, "bytes_verified": 1})
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has a reference."""
-    found = at("isolate_movable_page", file="mm/migrate.c", line="get_page")
+    found = at(race.ISOLATE, file="mm/migrate.c", line=GETTING)
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(found, by=race.COMPACT):
             disk.discard()

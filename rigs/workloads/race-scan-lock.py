@@ -5,10 +5,10 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 1, "bytes_verified": 1}, before=(6, 13))
+@race.scene(floors={"holds": 1, "bytes_verified": 1})
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has the lock."""
-    found = at("isolate_movable_page", file="mm/migrate.c", line="trylock")
+    found = at(race.ISOLATE, file="mm/migrate.c", line="trylock")
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(found, by=race.COMPACT):
             disk.discard()

@@ -81,18 +81,23 @@ echo 1 >/sys/module/rcupdate/parameters/rcu_cpu_stall_suppress
 """
 
 
-def at(function: str, offset: int = 0, *, file: str = "", line: str | tuple[str, ...] = ()) -> Place:
+def at(
+    function: str | tuple[str, ...], offset: int = 0, *, file: str = "", line: str | tuple[str, ...] = ()
+) -> Place:
     """A function's first instruction, or that many bytes further, or where a line of its source begins.
 
     `line` is a part of the line's text, `file` the source it is in: at("isolate_movable_page",
-    file="mm/migrate.c", line="trylock_page(page)").  Of several texts, for kernels that differ,
-    the first that is there counts.
+    file="mm/migrate.c", line="trylock_page(page)").  Of several names or texts, for kernels that
+    differ, the first that is there counts.
     """
-    return Place(function, offset, file, (line,) if isinstance(line, str) else line)
+    functions, lines = ((one,) if isinstance(one, str) else one for one in (function, line))
+    return Place(functions, offset, file, lines)
 
 
 # Where a processor comes that has nothing left to do.
 IDLE = at("default_idle_call")
+# What a pfn scanner isolates a movable page with; its name is another since 6.17.
+ISOLATE = ("isolate_movable_page", "isolate_movable_ops_page")
 
 
 def scene(
@@ -191,6 +196,22 @@ class Held:
                 stub.set_register(cpu, registers.sp, stub.register(cpu, registers.sp) + 8)
             stub.set_register(cpu, registers.result, -errno)
             stub.set_register(cpu, registers.pc, back)
+
+    def fails_until(self, place: Place, errno: int) -> bool:
+        """Let the function at whose first instruction it stands fail, and every further call of it.
+
+        It is held where it comes to the place; whether it came there before its command ended.
+        """
+        with self.stage.paused() as stub:
+            begin = stub.register(self.cpu, self.stage.registers.pc)
+        while True:
+            self.fail(errno)
+            self.stage.arrive_at(self, (begin, *self.stage.symbols.addresses(place)))
+            if not self.reached:
+                return False
+            with self.stage.paused() as stub:
+                if stub.register(self.cpu, self.stage.registers.pc) != begin:
+                    return True
 
     def _return_address(self) -> int:
         registers = self.stage.registers
