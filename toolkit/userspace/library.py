@@ -61,8 +61,8 @@ class Request(IntEnum):
     LAYOUT = 25  # pool a: text, see Library.layout()
     # Isolate and migrate, mode a, the next movable page from the b-th page on; or only put it back (a = 3).
     MOVE = 26
-    # Fill and compare objects and lay pages far apart (a = 1, as at first), or be fast (0); refused
-    # while a page is taken.
+    # Fill and compare objects and lay pages far apart (a = 1, as at first), or be fast (0); the next
+    # page frames are those from the b-th.  Refused while a page is taken.
     CONTENT = 27
     # The b requests that follow, shared out over a CPUs (1 to 4), one after the other to each; the CPUs
     # take turns as seed c says.  Only such as may meet: MALLOC, FREE, VERIFY, REWRITE, COMPACT,

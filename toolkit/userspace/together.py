@@ -132,7 +132,9 @@ def draw(generator: random.Random, geometry: Geometry) -> Case:
     """A case by chance: a few zspages of one or two classes, and CPUs that come into each other's way."""
     sizes = [_size(generator, geometry) for _ in range(generator.choice([1, 1, 2]))]
     count = generator.choice([generator.randint(1, 8), generator.randint(4, 40)])
-    rows: list[Row] = [(Request.CREATE, _POOL, 0, 0)]
+    # The page frames that a case gets do not depend on the cases before it.
+    frames: Row = (Request.CONTENT, 1, generator.randrange(1 << 15), 0)
+    rows: list[Row] = [frames, (Request.CREATE, _POOL, 0, 0)]
     rows += [(Request.MALLOC, _POOL, generator.choice(sizes), identity) for identity in range(count)]
     free = [identity for identity in range(count) if generator.random() < 0.4]
     rows += [(Request.FREE, 0, 0, identity) for identity in free]

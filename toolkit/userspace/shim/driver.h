@@ -147,12 +147,12 @@ static int64_t request_free(uint64_t id)
 }
 
 /* Objects that were never filled cannot be compared: it is all of them or none. */
-static int64_t request_content(bool kept)
+static int64_t request_content(bool kept, unsigned long first_page)
 {
 	if (free_count < NR_PAGES)
 		return REFUSED;
 	content_kept = kept;
-	spread_pages(kept ? 12289 : 1);
+	spread_pages(kept ? 12289 : 1, first_page);
 	if (!kept)
 		host_expect_all(arena, NR_PAGES * (PAGE_SIZE + GUARD));
 	return 0;
@@ -521,7 +521,7 @@ static int64_t request(uint32_t op, uint32_t a, uint64_t b, uint64_t c)
 	case LAYOUT:
 		return request_layout(a);
 	case CONTENT:
-		return request_content(a);
+		return request_content(a, b);
 	case TOGETHER:
 		break;
 	}

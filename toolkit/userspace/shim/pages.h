@@ -63,14 +63,17 @@ static char *page_memory(unsigned long nr)
 	return arena + nr * (PAGE_SIZE + GUARD);
 }
 
-/* With a large odd stride, neighbours in a zspage lie far apart and in both zones. */
-static void spread_pages(unsigned long stride)
+/*
+ * With a large odd stride, neighbours in a zspage lie far apart and in both zones; which of them
+ * comes first in memory depends on where one begins.
+ */
+static void spread_pages(unsigned long stride, unsigned long first)
 {
 	unsigned long nr;
 
 	for (nr = 0; nr < NR_PAGES; nr++)
 		free_pfns[nr] = nr * stride % NR_PAGES;
-	free_first = 0;
+	free_first = first % NR_PAGES;
 	free_count = NR_PAGES;
 }
 
@@ -78,7 +81,7 @@ static void pages_start(void)
 {
 	mem_map = host_reserve(NR_PAGES * sizeof(*mem_map));
 	arena = (char *)host_reserve(NR_PAGES * (PAGE_SIZE + GUARD) + GUARD) + GUARD;
-	spread_pages(12289);
+	spread_pages(12289, 0);
 }
 
 struct page *pfn_to_page(unsigned long pfn)
