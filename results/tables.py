@@ -18,7 +18,7 @@ from typing import Any
 
 from toolkit import alarms, campaign, saved
 from toolkit.campaign import SIM, Finding
-from toolkit.kernel import faults
+from toolkit.kernel import faults, series
 from toolkit.patchcheck import Patchcheck, text
 from toolkit.report import summary
 from toolkit.userspace.build import COMPILED
@@ -39,6 +39,8 @@ def kind(fault: faults.Fault) -> str:
     """What a fault is to the reader: where it comes from."""
     if fault.mark == faults.EQUIVALENT:
         return "equivalents, which nothing must find"
+    if fault.series != series.BASELINE:
+        return f"wrong on purpose, in {fault.series}"
     if fault.operator:
         return "drawn by lot over zsmalloc, migration and zram"
     if fault.history[:4].isdecimal():
