@@ -262,7 +262,7 @@ def _sunk(case: Case) -> Check:
 def _held(case: Case) -> Check:
     """No page was lost: what is neither free nor counted for anything is as much as before."""
     before, after = (_uncounted(case.snapshots[name], case.facts.page_size) for name in (BASELINE, END))
-    # What a workload knows to be kept for ever.
+    # What a workload knows to be kept for ever, and call stacks that the kernel keeps.
     lost = after - before - case.facts.counters.get("pages_kept", 0)
     summary = f"{before} pages are counted for nothing at first, {after} at the end: {lost} too many"
     return Check(

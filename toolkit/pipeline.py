@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from toolkit import judge, run, saved
 from toolkit.archive import Archive
-from toolkit.collect import ftrace, health
+from toolkit.collect import ftrace, health, stackdepot
 from toolkit.collect.samples import Sampler
 from toolkit.crew import Cluster, Lent
 from toolkit.deadline import Deadline
@@ -577,12 +577,16 @@ def exercise(
         sampler = Sampler.start(guest, deadline)
         recorder.start(guest, deadline)
         _shrink_slabs(guest, deadline)
+        stacks_before = stackdepot.pages(guest, internals.symbols)
         bench.checkpoint(BASELINE)
         say(workload.title)
         with _noting(guest, evidence):
             workload.exercise(bench)
         _shrink_slabs(guest, deadline)
         bench.checkpoint(END)
+        stacks_after = stackdepot.pages(guest, internals.symbols)
+        if stacks_before is not None and stacks_after is not None:
+            bench.count("pages_kept", stacks_after - stacks_before)
         say("collecting the trace")
         evidence.dmesg.write_bytes(guest.execute("dmesg", deadline=deadline).stdout)
         recorder.stop(guest, deadline)

@@ -55,6 +55,13 @@ def test_a_symbol_and_an_offset_from_it(symbols: Symbols) -> None:
     assert symbols.name(0xFFFFFFFF81000200) == "find_again"
 
 
+def test_variables_are_told_from_functions(tmp_path: Path, symbols: Symbols) -> None:
+    with (tmp_path / "System.map").open("a", encoding="ascii") as file:
+        file.write("ffffffff82000010 b pools_num\n0000000000000020 A find_size\n")
+    assert symbols.variable("pools_num") == 0xFFFFFFFF82000010
+    assert symbols.variable("find") is symbols.variable("find_size") is None
+
+
 def test_what_the_kernel_does_not_have_was_not_exercised(symbols: Symbols) -> None:
     with pytest.raises(NoSuchPlaceError, match="no symbol fund"):
         symbols.addresses(Place(("fund",)))

@@ -78,6 +78,10 @@ class Symbols:
                 f"the kernel has no symbol {symbol}", hint="was it inlined, or is its option not configured?"
             ) from None
 
+    def variable(self, symbol: str) -> int | None:
+        """Where a variable is, or None if the kernel has none of that name."""
+        return self._variables.get(symbol)
+
     def name(self, address: int) -> str:
         """The symbol at or before an address, with the offset from it."""
         at = bisect.bisect_right(self._sorted, (address, "\U0010ffff")) - 1
@@ -93,9 +97,19 @@ class Symbols:
 
     @functools.cached_property
     def _sorted(self) -> list[tuple[int, str]]:
-        rows = (row.split() for row in self.system_map.read_text(encoding="ascii").splitlines())
         # Beside functions it lists, among data, values that are no addresses ("A").
-        return sorted((int(address, 16), name) for address, kind, name in rows if kind in "tTwW")
+        return sorted(self._of("tTwW"))
+
+    @functools.cached_property
+    def _variables(self) -> dict[str, int]:
+        return {name: address for address, name in self._of("bBdD")}
+
+    def _of(self, kinds: str) -> Iterator[tuple[int, str]]:
+        """The addresses and names of the symbols of these kinds, as nm has them."""
+        for row in self.system_map.read_text(encoding="ascii").splitlines():
+            address, kind, name = row.split()
+            if kind in kinds:
+                yield int(address, 16), name
 
     @functools.cached_property
     def _by_name(self) -> dict[str, int]:
