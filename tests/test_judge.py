@@ -183,6 +183,16 @@ def test_a_floor_that_is_not_met_is_an_error_not_a_pass(compacted: Evidence) -> 
     assert verdict(compacted).status is Status.ERROR
 
 
+def test_a_floor_for_what_the_kernel_does_not_do_is_not_held_against_it(compacted: Evidence) -> None:
+    change(compacted, floors={"async_free_zspage": 1})
+    assert bad(compacted) == {"floor/async_free_zspage"}
+    edit(compacted.trace / "files/snapshot.json", r'"[^"]*/async_free_zspage/format",', "")
+    (floor,) = [check for check in verdict(compacted).checks if check.name == "floor/async_free_zspage"]
+    assert floor.status is Status.SKIP
+    change(compacted, floors={"no_such_probe": 1})
+    assert bad(compacted) == {"floor/no_such_probe"}
+
+
 def test_a_lost_trace_event_is_an_error(compacted: Evidence) -> None:
     edit(compacted.trace / "files/sys/kernel/tracing/per_cpu/cpu0/stats", r"^overrun: 0$", "overrun: 7")
     assert bad(compacted) == {"trace"}

@@ -4,16 +4,11 @@
 from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
-LOOKING = (
-    "!PageMovable(page)", "!= owner", "page_folio(page) != folio", "folio_test_isolated(folio)",
-    "PageMovableOpsIsolated(page)",
-)  # fmt: skip
-
 
 @race.scene(floors={"holds": 1, "bytes_verified": 1, "async_free_zspage": 1})
 def exercise(bench: Bench) -> None:
     """Free the page that a scanner has just locked, before it looks at it again."""
-    locked = at(race.ISOLATE, file="mm/migrate.c", line=LOOKING)
+    locked = at(race.ISOLATE, file="mm/migrate.c", line=race.LOOKING)
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(locked, by=race.COMPACT):
             disk.discard()

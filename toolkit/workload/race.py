@@ -98,6 +98,14 @@ def at(
 IDLE = at("default_idle_call")
 # What a pfn scanner isolates a movable page with; its name is another since 6.17.
 ISOLATE = ("isolate_movable_page", "isolate_movable_ops_page")
+# Lines of it: where it looks, with the lock, whether the page still is what it was.
+LOOKING = (
+    "!PageMovable(page)",
+    "!= owner",
+    "page_folio(page) != folio",
+    "folio_test_isolated(folio)",
+    "PageMovableOpsIsolated(page)",
+)
 
 
 def scene(
