@@ -10,6 +10,6 @@ def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being isolated."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(at("zs_page_isolate"), by=race.COMPACT):
-            disk.discard()
+            stage.meanwhile(disk.command("discard"))
         stage.finish()
         disk.check_sound()

@@ -8,12 +8,11 @@ from toolkit.workload.race import at
 @race.scene(floors={"holds": 5, "zs_page_isolate": 1}, needs=["MEMORY_FAILURE"])
 def exercise(bench: Bench) -> None:
     """Isolate a page that another scanner is about to lock."""
-    locking = at(race.ISOLATE, file="mm/migrate.c", line="trylock")
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         pages = stage.page_array()
         with stage.held(at(race.ISOLATE), by=race.COMPACT) as late:
             page = late.argument(0)
-            late.on_to(locking)
+            late.on_to(stage.locking)
             with stage.held(
                 at("zs_page_isolate"), by=race.soft_offline(pages.physical(page)), cpu=race.FREE
             ) as early:

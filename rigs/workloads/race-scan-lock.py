@@ -2,15 +2,13 @@
 """A scanner has a reference to a page of a zspage, not its lock: it is freed, and used again."""
 
 from toolkit.workload import Bench, race
-from toolkit.workload.race import at
 
 
 @race.scene(floors={"holds": 1, "bytes_verified": 1})
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has the lock."""
-    found = at(race.ISOLATE, file="mm/migrate.c", line="trylock")
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        with stage.held(found, by=race.COMPACT):
+        with stage.held(stage.locking, by=race.COMPACT):
             disk.discard()
             disk.write()
         stage.finish()

@@ -11,12 +11,11 @@ from toolkit.workload.race import at
 @race.scene(floors={"holds": 2, "zs_page_migrate": 1, "bytes_verified": 1}, needs=["MEMORY_FAILURE"])
 def exercise(bench: Bench) -> None:
     """Move the page that a scanner found, before it has the lock."""
-    locking = at(race.ISOLATE, file="mm/migrate.c", line="trylock")
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         pages = stage.page_array()
         with stage.held(at(race.ISOLATE), by=race.COMPACT) as scanner:
             page = scanner.argument(0)
-            scanner.on_to(locking)
+            scanner.on_to(stage.locking)
             bench.guest.execute(race.soft_offline(pages.physical(page)), deadline=bench.deadline)
         stage.finish()
         disk.verify("moved")

@@ -11,6 +11,6 @@ def exercise(bench: Bench) -> None:
     locked = at(race.ISOLATE, file="mm/migrate.c", line=race.LOOKING)
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(locked, by=race.COMPACT):
-            disk.discard()
+            stage.meanwhile(disk.command("discard"))
         stage.finish()
         disk.check_sound()

@@ -8,9 +8,8 @@ from toolkit.workload.race import at
 @race.scene(floors={"holds": 2, "bytes_verified": 1})
 def exercise(bench: Bench) -> None:
     """Free the page that a scanner found before it has the lock, and reuse it when it has."""
-    locking = at(race.ISOLATE, file="mm/migrate.c", line="trylock")
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        with stage.held(locking, by=race.COMPACT) as scanner:
+        with stage.held(stage.locking, by=race.COMPACT) as scanner:
             disk.discard()
             scanner.on_to(at(race.ISOLATE, file="mm/migrate.c", line=race.LOOKING))
             disk.write()

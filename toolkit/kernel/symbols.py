@@ -59,7 +59,7 @@ class Symbols:
 
     def addresses(self, place: Place) -> tuple[int, ...]:
         """Where a place is, lowest first; NoSuchPlaceError if it is nowhere."""
-        function = next((name for name in place.functions if name in self._by_name), place.functions[0])
+        function = next(filter(self.has, place.functions), place.functions[0])
         start = self.address(function)
         if not place.lines:
             return (start + place.offset,)
@@ -77,6 +77,10 @@ class Symbols:
             raise NoSuchPlaceError(
                 f"the kernel has no symbol {symbol}", hint="was it inlined, or is its option not configured?"
             ) from None
+
+    def has(self, function: str) -> bool:
+        """Whether there is code of that name, that is, it was not inlined."""
+        return function in self._by_name
 
     def variable(self, symbol: str) -> int | None:
         """Where a variable is, or None if the kernel has none of that name."""

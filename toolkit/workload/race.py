@@ -66,6 +66,8 @@ _REACH_HOLDING_S = 15.0
 # that a race steps through takes as many steps.
 _SPIN_INSTRUCTIONS = 12
 _SPIN_STEPS = 400
+# How long somebody may take before one looks whether he spins.
+_SPINNING_S = 2.0
 _STEPS = 20_000
 
 # All tasks that can be moved, all interrupts and the work of unbound queues go to one processor.
@@ -339,6 +341,32 @@ class Stage:
         if held.command.done():
             held.command.result()
         raise UnreachedError(f"no processor came to {place}")
+
+    @property
+    def locking(self) -> Place:
+        """Where a scanner has a reference to a page, and goes to take the lock it knows to be the page's."""
+        # Of an owner that has a lock of its own, a line in which it is taken begins again behind that.
+        own = at("zs_owner_trylock")
+        return own if self.symbols.has(*own.functions) else at(ISOLATE, file="mm/migrate.c", line="trylock")
+
+    def meanwhile(self, command: str) -> None:
+        """Run a command on the free processor until it ends or, there, somebody spins on a lock that is held.
+
+        In that case nobody there answers any more until another is let go; `finish` waits for its end.
+        """
+        begun = self._begin(command, FREE)
+        while not concurrent.futures.wait([begun], timeout=_SPINNING_S).done:
+            if self._spins(FREE):
+                return
+
+    def _spins(self, cpu: int) -> bool:
+        """Whether a processor does nothing but wait in a loop."""
+        recent = set()
+        with self.paused() as stub:
+            for _ in range(_SPIN_STEPS):
+                stub.step(cpu)
+                recent.add(stub.register(cpu, self.registers.pc))
+        return len(recent) <= _SPIN_INSTRUCTIONS
 
     def finish(self) -> None:
         """Wait until all commands came to their end; CommandError if one failed."""
