@@ -117,6 +117,14 @@ def test_the_console_is_kept_byte_for_byte_also_what_has_no_end_of_line(tmp_path
     assert made.text() == "one\ntwo\ufffd\n# "
 
 
+def test_a_guest_that_is_killed_before_it_read_what_was_typed_is_over(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, console.following(ours, tmp_path / "console.log") as made:
+        ours.sendall(b"typed")
+        theirs.close()
+        assert made.wait_over(Deadline.after(SOON_S))
+
+
 def test_a_guest_that_dies_ends_the_wait_at_once(tmp_path: Path) -> None:
     with wired(tmp_path) as (made, guest):
         guest.sendall(BOOT.partition("pageless: network")[0].encode())

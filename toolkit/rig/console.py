@@ -175,7 +175,11 @@ class Console:
         found = _LINE
         while found != _EOF:
             timeout = None if grace is None else grace.remaining_s
-            found = lines.expect_exact([b"\n", pexpect.EOF, pexpect.TIMEOUT], timeout=timeout)
+            try:
+                found = lines.expect_exact([b"\n", pexpect.EOF, pexpect.TIMEOUT], timeout=timeout)
+            except ConnectionResetError:
+                # QEMU was killed before it had read all that was typed.
+                found = _EOF
             log.flush()
             if found == _TIMEOUT:
                 self._finish()
