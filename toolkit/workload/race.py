@@ -383,7 +383,7 @@ class Stage:
         self._resume()
 
     @contextlib.contextmanager
-    def disk(self, mix: str, slots: int = 256) -> Iterator[Disk]:
+    def disk(self, mix: str, slots: int = 1024) -> Iterator[Disk]:
         """A new zram disk with known content, removed at the end, when no page of it may be left.
 
         Its zspages lie where compaction finds them.
