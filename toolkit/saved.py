@@ -24,7 +24,11 @@ def to_plain(value: object) -> Any:
 
 def write(path: Path, value: object) -> None:
     """Replace `path` with the JSON of `value` at once; StoreError if it cannot be written."""
-    text = json.dumps(to_plain(value), indent=1) + "\n"
+    write_text(path, json.dumps(to_plain(value), indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` with `text` at once, so that nobody reads a part; StoreError if it cannot be written."""
     try:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             try:

@@ -181,6 +181,23 @@ def test_another_suite_is_read_with_a_state_of_our_own(apt: FakeApt, cache: Path
     assert [call for call in apt.calls if call.endswith(" update")] == updates
 
 
+def test_where_another_suite_comes_from_is_written_once(apt: FakeApt, cache: Path) -> None:
+    """Others ask apt meanwhile: while the file is cut short, it offers them something else."""
+    apt.targets = "http://mirror.example/x bookworm main\\n"
+    apt.install()
+    debian.private("trixie-backports")
+    (written,) = cache.rglob("sources.list")
+    before = written.stat()
+    debian.private("trixie-backports")
+    after = written.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    written.write_text("deb elsewhere", encoding="utf-8")
+    inode = written.stat().st_ino
+    debian.private("trixie-backports")
+    assert "trixie-backports main" in written.read_text(encoding="utf-8")
+    assert written.stat().st_ino != inode
+
+
 def test_without_a_network_old_lists_do_and_no_lists_do_not(
     apt: FakeApt, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit import places, store
+from toolkit import places, saved, store
 from toolkit.deadline import Deadline
 from toolkit.errors import HostError, ProgramError, SourceError
 from toolkit.run import Completed, require, run
@@ -152,7 +152,10 @@ def private(suite: str) -> Apt:
     ]  # fmt: skip
     if suite:
         source_list = root / "sources.list"
-        source_list.write_text(f"deb [signed-by={_KEYRING}] {_mirror()} {suite} main\n", encoding="utf-8")
+        source = f"deb [signed-by={_KEYRING}] {_mirror()} {suite} main\n"
+        # Others may read it just now: without its line, apt would offer them an older package.
+        if not source_list.exists() or source_list.read_text(encoding="utf-8") != source:
+            saved.write_text(source_list, source)
         options += ["-o", f"Dir::Etc::SourceList={source_list}", "-o", "Dir::Etc::SourceParts=/dev/null"]
     return Apt(tuple(options), root)
 
