@@ -5,7 +5,7 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 5, "zs_page_isolate": 1}, needs=["MEMORY_FAILURE"])
+@race.scene(floors={"holds": 5, "zs_page_isolate": 1}, needs=["MEMORY_FAILURE"], before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Isolate a page that another scanner is about to lock."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

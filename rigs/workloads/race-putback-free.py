@@ -9,7 +9,7 @@ from toolkit.workload.race import at
 PUTTING_BACK = at("zs_page_putback")
 
 
-@race.scene(floors={"holds": 2, "zs_page_putback": 1, "async_free_zspage": 1})
+@race.scene(floors={"holds": 2, "zs_page_putback": 1, "async_free_zspage": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being put back."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

@@ -10,7 +10,7 @@ from toolkit.workload.race import at
 TWO_PASSES = f"{race.COMPACT}; {race.COMPACT}"
 
 
-@race.scene(floors={"holds": 2, "zs_page_putback": 1})
+@race.scene(floors={"holds": 2, "zs_page_putback": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Put a page back that could not be moved, and find it again."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

@@ -7,7 +7,7 @@ from toolkit.workload.race import at
 GETTING = ("folio_try_get", "get_page_unless_zero", "folio_get_nontail_page")
 
 
-@race.scene(floors={"holds": 1, "bytes_verified": 1})
+@race.scene(floors={"holds": 1, "bytes_verified": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has a reference."""
     found = at(race.ISOLATE, file="mm/migrate.c", line=GETTING)

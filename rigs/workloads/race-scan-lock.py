@@ -4,7 +4,7 @@
 from toolkit.workload import Bench, race
 
 
-@race.scene(floors={"holds": 1, "bytes_verified": 1})
+@race.scene(floors={"holds": 1, "bytes_verified": 1}, before=(6, 13))
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has the lock."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

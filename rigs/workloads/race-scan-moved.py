@@ -8,7 +8,9 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 2, "zs_page_migrate": 1, "bytes_verified": 1}, needs=["MEMORY_FAILURE"])
+@race.scene(
+    floors={"holds": 2, "zs_page_migrate": 1, "bytes_verified": 1}, needs=["MEMORY_FAILURE"], before=(6, 12)
+)
 def exercise(bench: Bench) -> None:
     """Move the page that a scanner found, before it has the lock."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:

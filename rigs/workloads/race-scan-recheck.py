@@ -5,7 +5,7 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 1, "bytes_verified": 1, "async_free_zspage": 1})
+@race.scene(floors={"holds": 1, "bytes_verified": 1, "async_free_zspage": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Free the page that a scanner has just locked, before it looks at it again."""
     locked = at(race.ISOLATE, file="mm/migrate.c", line=race.LOOKING)

@@ -5,7 +5,7 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 2, "bytes_verified": 1})
+@race.scene(floors={"holds": 2, "bytes_verified": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Free the page that a scanner found before it has the lock, and reuse it when it has."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
