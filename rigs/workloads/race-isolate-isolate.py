@@ -10,15 +10,15 @@ def exercise(bench: Bench) -> None:
     """Isolate a page that another scanner is about to lock."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         pages = stage.page_array()
-        with stage.held(at(race.ISOLATE), by=race.COMPACT) as late:
-            page = late.argument(0)
-            late.on_to(stage.locking)
-            with stage.held(
+        with (
+            stage.scanning() as (late, page),
+            stage.held(
                 at("zs_page_isolate"), by=race.soft_offline(pages.physical(page)), cpu=race.FREE
-            ) as early:
-                stage.must_be_the_same(page, early.argument(0))
-                early.on_to(at("migrate_pages"))
-                late.on_to(at("migrate_pages"))
+            ) as early,
+        ):
+            stage.must_be_the_same(page, early.argument(0))
+            early.on_to(at("migrate_pages"))
+            late.on_to(at("migrate_pages"))
         stage.finish()
         disk.verify("moved")
         disk.check_sound()

@@ -5,7 +5,7 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 2, "bytes_verified": 1}, before=(6, 13))
+@race.scene(floors={"holds": 2, "bytes_verified": 1, "waits": 1}, before=(6, 13))
 def exercise(bench: Bench) -> None:
     """Read an object that compaction of the pool is about to move."""
     with race.stage(bench) as stage, stage.alike(spanning=True) as alike:

@@ -6,16 +6,14 @@ import errno
 from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
-PUTTING_BACK = at("zs_page_putback")
-
 
 @race.scene(floors={"holds": 2, "zs_page_putback": 1, "async_free_zspage": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being put back."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(at("zs_page_migrate"), by=race.COMPACT) as mover:
-            if not mover.fails_until(PUTTING_BACK, errno.EBUSY):
-                stage.never(mover, PUTTING_BACK)
+            mover.fail(errno.EBUSY)
+            mover.on_to(at("zs_page_putback"))
             disk.discard()
         stage.finish()
         disk.check_sound()

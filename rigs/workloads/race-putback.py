@@ -15,7 +15,9 @@ def exercise(bench: Bench) -> None:
     """Put a page back that could not be moved, and find it again."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(at("zs_page_migrate"), by=TWO_PASSES) as mover:
-            put_back = mover.fails_until(at("zs_page_putback"), errno.EBUSY)
+            page = mover.argument(1)
+            mover.fail(errno.EBUSY)
+            put_back = mover.comes_to(at("zs_page_putback"))
             bench.check(
                 "put-back",
                 put_back,
@@ -24,7 +26,7 @@ def exercise(bench: Bench) -> None:
                 because="a page that could not be moved does not stay isolated",
             )
             if put_back:
-                page = mover.argument(0)
+                stage.must_be_the_same(page, mover.argument(0))
                 seen = stage.isolated(mover)
                 bench.check(
                     "again",

@@ -4,7 +4,7 @@
 from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
-GETTING = ("folio_try_get", "get_page_unless_zero", "folio_get_nontail_page")
+GETTING = ("folio_try_get", "get_page_unless_zero")
 
 
 @race.scene(floors={"holds": 1, "bytes_verified": 1}, before=(6, 12))

@@ -5,7 +5,6 @@ What the scanner then locks, looks at and puts has to be one and the same.
 """
 
 from toolkit.workload import Bench, race
-from toolkit.workload.race import at
 
 
 @race.scene(
@@ -15,9 +14,7 @@ def exercise(bench: Bench) -> None:
     """Move the page that a scanner found, before it has the lock."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         pages = stage.page_array()
-        with stage.held(at(race.ISOLATE), by=race.COMPACT) as scanner:
-            page = scanner.argument(0)
-            scanner.on_to(stage.locking)
+        with stage.scanning() as (_, page):
             bench.guest.execute(race.soft_offline(pages.physical(page)), deadline=bench.deadline)
         stage.finish()
         disk.verify("moved")

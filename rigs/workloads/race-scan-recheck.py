@@ -2,15 +2,13 @@
 """A scanner has locked a page of a zspage and has not looked yet whether it still is one; all is freed."""
 
 from toolkit.workload import Bench, race
-from toolkit.workload.race import at
 
 
 @race.scene(floors={"holds": 1, "bytes_verified": 1, "async_free_zspage": 1}, before=(6, 12))
 def exercise(bench: Bench) -> None:
     """Free the page that a scanner has just locked, before it looks at it again."""
-    locked = at(race.ISOLATE, file="mm/migrate.c", line=race.LOOKING)
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        with stage.held(locked, by=race.COMPACT):
+        with stage.held(race.LOOKING, by=race.COMPACT):
             stage.meanwhile(disk.command("discard"))
         stage.finish()
         disk.check_sound()

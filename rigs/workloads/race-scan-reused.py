@@ -2,7 +2,6 @@
 """A scanner locks a page of a zspage that was freed; while it has the lock, others are made in its place."""
 
 from toolkit.workload import Bench, race
-from toolkit.workload.race import at
 
 
 @race.scene(floors={"holds": 2, "bytes_verified": 1}, before=(6, 12))
@@ -11,7 +10,7 @@ def exercise(bench: Bench) -> None:
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         with stage.held(stage.locking, by=race.COMPACT) as scanner:
             disk.discard()
-            scanner.on_to(at(race.ISOLATE, file="mm/migrate.c", line=race.LOOKING))
+            scanner.on_to(race.LOOKING)
             disk.write()
         stage.finish()
         disk.verify("reused")

@@ -49,8 +49,8 @@ def symbols(tmp_path: Path) -> Symbols:
 
 
 def test_a_symbol_and_an_offset_from_it(symbols: Symbols) -> None:
-    assert symbols.addresses(Place(("find",))) == (0xFFFFFFFF81000100,)
-    assert symbols.addresses(Place(("find",), 0x10)) == (0xFFFFFFFF81000110,)
+    assert symbols.addresses(Place("find")) == (0xFFFFFFFF81000100,)
+    assert symbols.addresses(Place("find", 0x10)) == (0xFFFFFFFF81000110,)
     assert symbols.name(0xFFFFFFFF81000110) == "find+0x10"
     assert symbols.name(0xFFFFFFFF81000200) == "find_again"
 
@@ -64,30 +64,30 @@ def test_variables_are_told_from_functions(tmp_path: Path, symbols: Symbols) -> 
 
 def test_what_the_kernel_does_not_have_was_not_exercised(symbols: Symbols) -> None:
     with pytest.raises(NoSuchPlaceError, match="no symbol fund"):
-        symbols.addresses(Place(("fund",)))
+        symbols.addresses(Place("fund"))
     with pytest.raises(
         NoSuchPlaceError, match=r"find\(\) in find.c has no line with code and the text 'stare'"
     ):
-        symbols.addresses(Place(("find",), file="find.c", lines=("stare",)))
+        symbols.addresses(Place("find", file="find.c", lines=("stare",)))
     with pytest.raises(NoSuchPlaceError, match=r"no function find_again\(\)"):
-        symbols.addresses(Place(("find_again",), file="find.c", lines=("store",)))
+        symbols.addresses(Place("find_again", file="find.c", lines=("store",)))
 
 
 def test_a_line_of_source_is_where_its_code_begins(symbols: Symbols) -> None:
-    load = symbols.addresses(Place(("find",), file="find.c", lines=("looked(at);",)))
-    store = symbols.addresses(Place(("find",), file="find.c", lines=("= 1; /* store */",)))
+    load = symbols.addresses(Place("find", file="find.c", lines=("looked(at);",)))
+    store = symbols.addresses(Place("find", file="find.c", lines=("= 1; /* store */",)))
     assert load
     assert store
     assert min(store) > min(load) >= 0xFFFFFFFF81000100
 
 
 def test_of_several_texts_the_first_that_is_there_counts(symbols: Symbols) -> None:
-    store = symbols.addresses(Place(("find",), file="find.c", lines=("= 2;",)))
-    assert symbols.addresses(Place(("find",), file="find.c", lines=("= 3;", "= 2;"))) == store
+    store = symbols.addresses(Place("find", file="find.c", lines=("= 2;",)))
+    assert symbols.addresses(Place("find", file="find.c", lines=("= 3;", "= 2;"))) == store
 
 
 def test_code_that_is_longer_than_the_kernels_was_compiled_otherwise(symbols: Symbols) -> None:
     short = symbols.system_map.read_text(encoding="ascii").replace("81000200 T", "81000101 T")
     symbols.system_map.write_text(short, encoding="ascii")
     with pytest.raises(HostError, match="compiled otherwise"):
-        symbols.addresses(Place(("find",), file="find.c", lines=("return seen",)))
+        symbols.addresses(Place("find", file="find.c", lines=("return seen",)))

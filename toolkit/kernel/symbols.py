@@ -24,22 +24,20 @@ class NoSuchPlaceError(UnreachedError):
 class Place:
     """Instructions of a kernel, as a race names them.
 
-    Of `functions`, names of the same in different kernels, the first one that is there counts.
-    Without `lines`, it is the instruction `offset` bytes into it.  With them, all those at which
-    the code of a line of it, in `file`, begins: the first line that has the first of these
+    Without `lines`, the one `offset` bytes into `function`.  With them, all those at which the
+    code of a line of `function`, in `file`, begins: the first line that has the first of these
     texts in it, or the next text where no line has that.
     """
 
-    functions: tuple[str, ...]
+    function: str
     offset: int = 0
     file: str = ""
     lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        function = " or ".join(self.functions)
         if self.lines:
-            return f"{function}, the line with {' or '.join(map(repr, self.lines))}"
-        return function + (f"+{self.offset:#x}" if self.offset else "")
+            return f"{self.function}(), the line with {' or '.join(map(repr, self.lines))}"
+        return self.function + (f"+{self.offset:#x}" if self.offset else "")
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,14 @@ class Symbols:
 
     def addresses(self, place: Place) -> tuple[int, ...]:
         """Where a place is, lowest first; NoSuchPlaceError if it is nowhere."""
-        function = next(filter(self.has, place.functions), place.functions[0])
-        start = self.address(function)
+        start = self.address(place.function)
         if not place.lines:
             return (start + place.offset,)
         compiled = self.compiled(place.file)
-        offsets = line_offsets(compiled, place.file, function, place.lines)
+        offsets = line_offsets(compiled, place.file, place.function, place.lines)
         room = self._room(start)
         if max(offsets) >= room:
-            raise HostError(f"{function}() is compiled otherwise than it was for the kernel")
+            raise HostError(f"{place.function}() is compiled otherwise than it was for the kernel")
         return tuple(start + offset for offset in offsets)
 
     def address(self, symbol: str) -> int:

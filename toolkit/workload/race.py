@@ -83,30 +83,23 @@ echo 1 >/sys/module/rcupdate/parameters/rcu_cpu_stall_suppress
 """
 
 
-def at(
-    function: str | tuple[str, ...], offset: int = 0, *, file: str = "", line: str | tuple[str, ...] = ()
-) -> Place:
+def at(function: str, offset: int = 0, *, file: str = "", line: str | tuple[str, ...] = ()) -> Place:
     """A function's first instruction, or that many bytes further, or where a line of its source begins.
 
     `line` is a part of the line's text, `file` the source it is in: at("isolate_movable_page",
-    file="mm/migrate.c", line="trylock_page(page)").  Of several names or texts, for kernels that
-    differ, the first that is there counts.
+    file="mm/migrate.c", line="trylock_page(page)").  Of several texts, for kernels that differ,
+    the first that is there counts.
     """
-    functions, lines = ((one,) if isinstance(one, str) else one for one in (function, line))
-    return Place(functions, offset, file, lines)
+    return Place(function, offset, file, (line,) if isinstance(line, str) else line)
 
 
 # Where a processor comes that has nothing left to do.
 IDLE = at("default_idle_call")
-# What a pfn scanner isolates a movable page with; its name is another since 6.17.
-ISOLATE = ("isolate_movable_page", "isolate_movable_ops_page")
-# Lines of it: where it looks, with the lock, whether the page still is what it was.
-LOOKING = (
-    "!PageMovable(page)",
-    "!= owner",
-    "page_folio(page) != folio",
-    "folio_test_isolated(folio)",
-    "PageMovableOpsIsolated(page)",
+# What a pfn scanner isolates a movable page with, and where it looks, with the lock, whether the
+# page still is what it was: as it is in 6.1, and in each of the series.
+ISOLATE = "isolate_movable_page"
+LOOKING = at(
+    ISOLATE, file="mm/migrate.c", line=("!PageMovable(page)", "!= owner", "page_folio(page) != folio")
 )
 
 
@@ -207,22 +200,6 @@ class Held:
             stub.set_register(cpu, registers.result, -errno)
             stub.set_register(cpu, registers.pc, back)
 
-    def fails_until(self, place: Place, errno: int) -> bool:
-        """Let the function at whose first instruction it stands fail, and every further call of it.
-
-        It is held where it comes to the place; whether it came there before its command ended.
-        """
-        with self.stage.paused() as stub:
-            begin = stub.register(self.cpu, self.stage.registers.pc)
-        while True:
-            self.fail(errno)
-            self.stage.arrive_at(self, (begin, *self.stage.symbols.addresses(place)))
-            if not self.reached:
-                return False
-            with self.stage.paused() as stub:
-                if stub.register(self.cpu, self.stage.registers.pc) != begin:
-                    return True
-
     def _return_address(self) -> int:
         registers = self.stage.registers
         with self.stage.paused() as stub:
@@ -296,6 +273,17 @@ class Stage:
             with contextlib.suppress(Gone):
                 self.let_go(cpu)
 
+    @contextlib.contextmanager
+    def scanning(self) -> Iterator[tuple[Held, int]]:
+        """A scanner that has a reference to a page and not yet its lock, as long as the context.
+
+        Also gives the address of the page's description.
+        """
+        with self.held(at(ISOLATE), by=COMPACT) as scanner:
+            page = scanner.argument(0)
+            scanner.on_to(self.locking)
+            yield scanner, page
+
     def isolated(self, held: Held) -> frozenset[int]:
         """Let a processor go on; the addresses of the pages that it isolates until its command ends."""
         seen: set[int] = set()
@@ -347,7 +335,7 @@ class Stage:
         """Where a scanner has a reference to a page, and goes to take the lock it knows to be the page's."""
         # Of an owner that has a lock of its own, a line in which it is taken begins again behind that.
         own = at("zs_owner_trylock")
-        return own if self.symbols.has(*own.functions) else at(ISOLATE, file="mm/migrate.c", line="trylock")
+        return own if self.symbols.has(own.function) else at(ISOLATE, file="mm/migrate.c", line="trylock")
 
     def meanwhile(self, command: str) -> None:
         """Run a command on the free processor until it ends or, there, somebody spins on a lock that is held.
