@@ -2,11 +2,12 @@
 /*
  * Soft-offlines page after page, which moves exactly that page, whatever uses it.
  *
- *   offline --pages=N --tries=N --seed=S
+ *   offline --pages=N --tries=N --seed=S [--first-frame=N] [--last-frame=N]
  *
- * Tries pages in random order until --pages succeeded or --tries were made, leaving out
- * those that /proc/kpageflags says are free, of the page cache, anonymous, slab and the
- * like: what is left is the kernel's own, most of which cannot be moved, and zsmalloc's.
+ * Tries pages in random order until --pages succeeded or --tries were made, of those frames
+ * only if a first or a last is given.  It leaves out those that /proc/kpageflags says are free,
+ * of the page cache, anonymous, slab and the like: what is left is the kernel's own, most of
+ * which cannot be moved, and zsmalloc's.
  * A tail counts if it does not follow its head: a zspage can pose as the head of its pages.
  * In newer kernels what can be moved has the mark of what is up to date (PG_movable_ops of
  * include/linux/page-flags.h): pages with that mark and pages without are tried by turns.
@@ -34,6 +35,8 @@ static const struct option long_options[] = {
 	{ "pages", required_argument, NULL, 'p' },
 	{ "tries", required_argument, NULL, 't' },
 	{ "seed", required_argument, NULL, 's' },
+	{ "first-frame", required_argument, NULL, 'f' },
+	{ "last-frame", required_argument, NULL, 'l' },
 	{ 0 },
 };
 
@@ -91,8 +94,8 @@ static void add(struct frames *frames, uint64_t frame)
 	frames->at[frames->count++] = frame;
 }
 
-/* The frames that may be zsmalloc's: those with the mark, and those without. */
-static void find(const char *path, uint64_t page_bytes, struct frames found[2])
+/* The frames from first to last that may be zsmalloc's: those with the mark, and those without. */
+static void find(const char *path, uint64_t page_bytes, uint64_t first, uint64_t last, struct frames found[2])
 {
 	int file = open(path, O_RDONLY);
 	struct ranges memory = { .count = 0 };
@@ -106,7 +109,7 @@ static void find(const char *path, uint64_t page_bytes, struct frames found[2])
 	while ((length = read(file, flags, sizeof(flags))) > 0)
 		for (ssize_t i = 0; i < length / 8; i++, frame++)
 			if (!is_tail_of_page(flags[i], &in_compound) && !(flags[i] & NOT_ZSMALLOC) &&
-			    is_memory(&memory, frame * page_bytes))
+			    first <= frame && frame <= last && is_memory(&memory, frame * page_bytes))
 				add(&found[!(flags[i] & BIT(KPF_UPTODATE))], frame);
 	if (length < 0)
 		die(STATUS_IO, errno, "%s", path);
@@ -139,7 +142,8 @@ int main(int argc, char **argv)
 {
 	const char *flags_file = "/proc/kpageflags";
 	const char *offline_file = "/sys/devices/system/memory/soft_offline_page";
-	uint64_t pages = 0, tries = 0, seed = 0, offlined = 0, refused = 0, random;
+	uint64_t pages = 0, tries = 0, seed = 0, first = 0, last = UINT64_MAX;
+	uint64_t offlined = 0, refused = 0, random;
 	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct frames found[2] = { 0 };
 	int option;
@@ -149,13 +153,15 @@ int main(int argc, char **argv)
 		case 'p': pages = parse_number("--pages", optarg); break;
 		case 't': tries = parse_number("--tries", optarg); break;
 		case 's': seed = parse_number("--seed", optarg); break;
+		case 'f': first = parse_number("--first-frame", optarg); break;
+		case 'l': last = parse_number("--last-frame", optarg); break;
 		default: exit(STATUS_USAGE);
 		}
 	}
 	if (!pages || !tries || optind < argc)
-		die(STATUS_USAGE, 0, "usage: offline --pages=N --tries=N --seed=S");
+		die(STATUS_USAGE, 0, "usage: offline --pages=N --tries=N --seed=S [--first-frame=N] [--last-frame=N]");
 
-	find(flags_file, page_bytes, found);
+	find(flags_file, page_bytes, first, last, found);
 	random = mix64(seed);
 	for (; tries && (found[0].count || found[1].count) && offlined < pages; tries--) {
 		struct frames *from = &found[tries % 2];

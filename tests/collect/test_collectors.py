@@ -71,6 +71,7 @@ def test_a_zone_has_its_own_counters_apart_from_its_node_and_its_cpus() -> None:
     assert "nr_anon_pages" not in zone.stats
     assert "count" not in zone.stats
     assert (len(zone.on_lists), empty.on_lists) == (2, [])
+    assert (zone.frames, len(empty.frames)) == (range(1, 131039), 0)
 
 
 def test_zspages_of_all_zones_are_those_of_vmstat() -> None:

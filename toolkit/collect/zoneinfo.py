@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolkit.collect.collector import Collector
 
@@ -15,6 +15,7 @@ _ZONE = re.compile(r"Node (\d+), zone +(\S+)$")
 _STAT = re.compile(r" +(\w+) +(\d+)$")
 _FREE = re.compile(r"  pages free +(\d+)$")
 _COUNT = re.compile(r" +count: +(\d+)$")
+_START = re.compile(r"  start_pfn: +(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Zone:
     """One zone, in pages: `pages` has "free", "min", "low", "high", "spanned", "present",
     "managed" and "cma"; `stats` the zone's own counters ("nr_zspages", "nr_free_pages", ...).
 
-    `on_lists` is what each processor keeps of its free pages for itself.  An unpopulated
-    zone has neither.
+    `on_lists` is what each processor keeps of its free pages for itself, `frames` the page
+    frames that the zone spans.  An unpopulated zone has nothing of all that.
     """
 
     node: int
@@ -31,6 +32,7 @@ class Zone:
     pages: Mapping[str, int]
     stats: Mapping[str, int]
     on_lists: Sequence[int] = ()
+    frames: range = range(0)
 
     @property
     def label(self) -> str:
@@ -64,6 +66,8 @@ def parse(text: str) -> tuple[Zone, ...]:
             section = "zone"
         elif section == "cpus" and (count := _COUNT.match(line)):
             on_lists.append(int(count[1]))
+        elif start := _START.match(line):
+            zones[-1] = replace(zones[-1], frames=range(int(start[1]), int(start[1]) + pages["spanned"]))
         elif section == "zone" and (stat := _STAT.match(line)):
             # A counter of the zone is named for what it counts, a watermark stands behind spaces.
             (stats if line.startswith("      ") and line[6] != " " else pages)[stat[1]] = int(stat[2])
