@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -190,10 +191,14 @@ def end_all() -> None:
 
 def wait(process: Process, deadline: Deadline) -> int | None:
     """The status with which a started program ended, or None if it still runs at the deadline."""
-    try:
-        return process.wait(deadline.remaining_s)
-    except subprocess.TimeoutExpired:
-        return None
+    # Popen's own wait with a time-out looks again and again.
+    if process.poll() is None:
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            select.select([descriptor], [], [], deadline.remaining_s)
+        finally:
+            os.close(descriptor)
+    return process.poll()
 
 
 def replace_process(argv: Sequence[Argument]) -> None:
