@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * awaken KEYS SAYING: for each line "SECONDS NANOSECONDS SEED KEY" of its standard input, set the
- * clock to that time, let every random number from now on depend on the 32 bytes of SEED, in
- * hexadecimal, write KEY alone to the file KEYS, and SAYING to the kernel's log.
+ * awaken SAYING: for each line "SECONDS NANOSECONDS SEED" of its standard input, set the clock to
+ * that time, let every random number from now on depend on the 32 bytes of SEED, in hexadecimal,
+ * and write SAYING to the kernel's log.
  *
  * It waits for its line while a template is frozen: a clone wakes in the middle of that read, with
  * the clock and the entropy of the template, like every other clone of it, and has neither to start
@@ -43,28 +43,26 @@ static int stir(const char *seed)
 	return failed ? -1 : 0;
 }
 
-static int put(const char *path, const char *text)
+static int say(const char *text)
 {
-	int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int file = open("/dev/kmsg", O_WRONLY);
 	int failed = file < 0 || write(file, text, strlen(text)) < 0;
 
 	close(file);
 	return failed ? -1 : 0;
 }
 
-static int obey(const char *line, const char *keys, const char *saying)
+static int obey(const char *line, const char *saying)
 {
-	char seed[2 * SEED_BYTES + 1], key[128], entry[160], said[160];
+	char seed[2 * SEED_BYTES + 1], said[160];
 	long long seconds;
 	long nanoseconds;
 
-	if (sscanf(line, "%lld %ld %64s %127s", &seconds, &nanoseconds, seed, key) != 4 ||
-	    strlen(seed) != 2 * SEED_BYTES)
+	if (sscanf(line, "%lld %ld %64s", &seconds, &nanoseconds, seed) != 3 || strlen(seed) != 2 * SEED_BYTES)
 		return -1;
-	snprintf(entry, sizeof(entry), "ssh-ed25519 %s\n", key);
 	/* The kernel keeps a line back until it has its end. */
 	snprintf(said, sizeof(said), "%s\n", saying);
-	return set_clock(seconds, nanoseconds) || stir(seed) || put(keys, entry) || put("/dev/kmsg", said) ? -1 : 0;
+	return set_clock(seconds, nanoseconds) || stir(seed) || say(said) ? -1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -72,15 +70,15 @@ int main(int argc, char **argv)
 	char line[512];
 	ssize_t length;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: awaken KEYS SAYING\n");
+	if (argc != 2) {
+		fprintf(stderr, "usage: awaken SAYING\n");
 		return 2;
 	}
 	/* A terminal gives a line for each read. */
 	while ((length = read(STDIN_FILENO, line, sizeof(line) - 1)) > 0) {
 		line[length] = '\0';
-		if (line[0] != '\n' && obey(line, argv[1], argv[2]))
-			put("/dev/kmsg", "<1>awaken: not understood, or refused\n");
+		if (line[0] != '\n' && obey(line, argv[1]))
+			say("<1>awaken: not understood, or refused\n");
 	}
 	return 0;
 }

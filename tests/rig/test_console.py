@@ -18,7 +18,6 @@ from toolkit.rig.splats import Kind
 RECORDED = Path(__file__).parents[1] / "data" / "console"
 BOOT = (RECORDED.parent / "boot" / "x86_64.txt").read_text(encoding="utf-8")
 OOPS = (RECORDED / "oops-x86_64.txt").read_text(encoding="utf-8")
-HOST_KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIEUDeku1wA7f33LTc4oeMcHUBqatkczIBdJdyTpVftFX"
 SOON_S = 10.0
 
 
@@ -43,9 +42,9 @@ def test_each_phase_of_a_boot_is_told_by_its_line(until: str, phase: Phase) -> N
     assert progress(BOOT.partition(until)[0]).phase is phase
 
 
-def test_the_host_key_is_read_from_the_console() -> None:
-    assert progress(BOOT).host_key == HOST_KEY
-    assert progress(BOOT.partition("pageless: ssh")[0]).host_key == ""
+def test_the_end_of_the_guests_ssh_is_told_and_its_start_is_none() -> None:
+    assert not progress(BOOT).ssh_ended
+    assert progress(f"{BOOT}\npageless: ssh ended").ssh_ended
 
 
 @pytest.mark.parametrize("stamp", ["", "[    1.234567] ", "[    1.234567][   T77] "])
@@ -105,7 +104,6 @@ def test_a_waiter_is_woken_by_the_phase(tmp_path: Path) -> None:
     with wired(tmp_path) as (made, guest):
         guest.sendall(BOOT.encode())
         assert made.wait(Phase.SSH, Deadline.after(SOON_S))
-        assert made.host_key == HOST_KEY
 
 
 def test_the_console_is_kept_byte_for_byte_also_what_has_no_end_of_line(tmp_path: Path) -> None:
@@ -159,6 +157,17 @@ def test_a_crash_without_qemus_end_is_waited_for_a_little_and_no_longer(
     assert made.text().endswith("a last word\n")
 
 
+def test_whoever_waits_on_a_guest_whose_ssh_ended_is_told_once(tmp_path: Path) -> None:
+    called: list[str] = []
+    with wired(tmp_path, booted=True) as (made, guest):
+        made.when_over(lambda: called.append("over"))
+        guest.sendall(b"pageless: ssh ended\nand more\n")
+        assert not made.wait_over(Deadline.after(0.2))
+        assert called == ["over"]
+        made.when_over(lambda: called.append("at once"))
+        assert called == ["over", "at once"]
+
+
 def test_who_asks_too_late_to_be_told_of_the_end_is_told_at_once(tmp_path: Path) -> None:
     called: list[str] = []
     with wired(tmp_path) as (made, guest):
@@ -168,7 +177,7 @@ def test_who_asks_too_late_to_be_told_of_the_end_is_told_at_once(tmp_path: Path)
     assert called == ["over"]
 
 
-def test_the_answer_to_a_typed_key_is_seen_behind_its_echo() -> None:
+def test_the_answer_to_what_was_typed_is_seen_behind_its_echo() -> None:
     progress = Progress(booted=True)
-    progress.feed("AAAAC3NzaC1lZDI1NTE5AAAAIEUD[    1.575964] pageless: key")
-    assert progress.phase is Phase.KEY
+    progress.feed("60a9d18e42[    1.575964] pageless: awake")
+    assert progress.phase is Phase.AWAKE

@@ -73,6 +73,8 @@ def test_the_init_script_is_one_that_a_shell_accepts(tmp_path: Path) -> None:
             places.declared("rigs") / "guest" / "init.j2",
             marker=image.MARKER,
             address=image.ADDRESS,
+            host_address=image.HOST_ADDRESS,
+            ssh_port=image.SSH_PORT,
             hostname="test",
             window_bytes=1,
         ),

@@ -68,12 +68,19 @@ def test_each_node_has_its_own_memory_and_file() -> None:
     assert "memory-backend" not in argv[argv.index("-machine") + 1]
 
 
-def test_a_clone_differs_from_its_template_only_in_memory_and_in_waiting_for_state() -> None:
-    template = qemu.argv(setup(), console="null", control="null", memory=Memory(Path("/m"), shared=True))
+@pytest.mark.parametrize("arch_name", arch.names())
+def test_a_clone_differs_from_its_template_in_memory_and_in_waiting_for_state(arch_name: str) -> None:
+    """And in that it may have its kernel in its memory alone."""
+    made = setup(arch_name=arch_name)
+    template = qemu.argv(made, console="null", control="null", memory=Memory(Path("/m"), shared=True))
     clone = qemu.argv(
-        setup(), console="null", control="null", memory=Memory(Path("/m"), shared=False), incoming=True
+        made, console="null", control="null", memory=Memory(Path("/m"), shared=False), incoming=True
     )
     assert clone[-2:] == ["-incoming", "defer"]
+    if made.arch.kernel_in_memory:
+        at = template.index("-kernel")
+        assert template[at : at + 6 : 2] == ["-kernel", "-initrd", "-append"]
+        del template[at : at + 6]
     assert [word.replace("share=off", "share=on") for word in clone[:-2]] == template
 
 
@@ -83,11 +90,12 @@ def test_a_comma_in_the_path_of_the_memory_does_not_end_the_option() -> None:
     assert "mem-path=/tmp/a,,b/memory,share=on" in argv[argv.index("-object") + 1]
 
 
-def test_the_guest_reaches_nothing_and_is_reached_from_this_host_alone() -> None:
-    argv = qemu.argv(setup(), console="null", control="null")
+def test_the_guest_reaches_whoever_started_it_and_is_reached_by_nobody() -> None:
+    argv = qemu.argv(setup(), console="null", control="null", ssh="socket,fd=5")
     network = argv[argv.index("-netdev") + 1].split(",")
     assert "restrict=on" in network
-    assert [option for option in network if option.startswith("hostfwd")] == ["hostfwd=tcp:127.0.0.1:0-:22"]
+    assert [option for option in network if "fwd" in option] == ["guestfwd=tcp:10.0.2.100:22-chardev:ssh"]
+    assert "socket,id=ssh,fd=5" in argv
 
 
 def test_the_command_line_of_machine_and_caller_come_last_so_that_they_win() -> None:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from tests.rig.sshd import HANG, new_key, serving
+from tests.rig.sshd import HANG, serving
 from toolkit.deadline import Deadline
 from toolkit.rig import ssh
-from toolkit.rig.ssh import Identity, Late, Lost, Session
+from toolkit.rig.ssh import Late, Lost, Session
 
 SOON_S = 20.0
 # More than any window or pipe between here and there holds.
@@ -19,21 +20,12 @@ MUCH = bytes(range(256)) * (1 << 14)
 
 
 @pytest.fixture
-def who() -> Identity:
-    return ssh.new_identity()
-
-
-@pytest.fixture
-def session(who: Identity) -> Iterator[Session]:
+def session() -> Iterator[Session]:
     with (
-        serving(who.public_key) as server,
-        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)) as made,
+        serving() as (stream, _),
+        ssh.connected(stream, deadline=Deadline.after(SOON_S)) as made,
     ):
         yield made
-
-
-def test_every_identity_is_another(who: Identity) -> None:
-    assert ssh.new_identity().public_key != who.public_key
 
 
 def test_a_command_leaves_its_status_and_both_streams_apart(session: Session) -> None:
@@ -75,13 +67,12 @@ def test_a_server_that_does_not_even_accept_a_command_is_late(session: Session) 
     assert deadline.passed
 
 
-def test_a_deadline_after_the_connection_broke_leaves_no_thread_with_an_error(who: Identity) -> None:
+def test_a_deadline_after_the_connection_broke_leaves_no_thread_with_an_error() -> None:
     with (
-        serving(who.public_key) as server,
-        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)) as session,
+        serving() as (stream, server),
+        ssh.connected(stream, deadline=Deadline.after(SOON_S)) as session,
     ):
-        assert server.transport is not None
-        threading.Timer(0.4, server.transport.close).start()
+        threading.Timer(0.4, server.close).start()
         with pytest.raises((Late, Lost)):
             session.execute(HANG, deadline=Deadline.after(0.5))
 
@@ -96,41 +87,47 @@ def test_a_session_that_is_abandoned_ends_the_wait_at_once(session: Session) -> 
         session.execute("true", deadline=deadline)
 
 
-def test_a_server_that_hangs_up_is_lost(who: Identity) -> None:
+def test_a_server_that_hangs_up_is_lost() -> None:
     with (
-        serving(who.public_key) as server,
-        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)) as session,
+        serving() as (stream, server),
+        ssh.connected(stream, deadline=Deadline.after(SOON_S)) as session,
     ):
-        assert server.transport is not None
-        threading.Timer(0.2, server.transport.close).start()
+        threading.Timer(0.2, server.close).start()
         with pytest.raises(Lost):
             session.execute("sleep 60", deadline=Deadline.after(SOON_S))
 
 
-def test_another_host_key_is_not_talked_to(who: Identity) -> None:
-    other = new_key().get_base64()
+def test_who_is_not_let_in_is_lost_with_the_reason() -> None:
     with (
-        serving(who.public_key) as server,
-        pytest.raises(Lost, match="host key differs"),
-        ssh.connected(server.port, who, other, deadline=Deadline.after(SOON_S)),
+        serving(open_to_all=False) as (stream, _),
+        pytest.raises(Lost, match="Bad authentication type"),
+        ssh.connected(stream, deadline=Deadline.after(SOON_S)),
     ):
         pass
 
 
-def test_who_is_not_let_in_is_lost_with_the_reason(who: Identity) -> None:
-    with (
-        serving(new_key().get_base64()) as server,
-        pytest.raises(Lost, match="Authentication failed"),
-        ssh.connected(server.port, who, server.host_key, deadline=Deadline.after(SOON_S)),
-    ):
-        pass
+def test_a_server_that_was_gone_before_is_lost() -> None:
+    with serving() as (stream, server):
+        server.close()
+        with pytest.raises(Lost), ssh.connected(stream, deadline=Deadline.after(SOON_S)):
+            pass
 
 
-def test_a_port_where_nobody_listens_is_lost(who: Identity) -> None:
-    with serving(who.public_key) as server:
-        port = server.port
-    with (
-        pytest.raises(Lost, match="refused"),
-        ssh.connected(port, who, "", deadline=Deadline.after(SOON_S)),
-    ):
-        pass
+def test_a_greeting_ends_with_the_first_packet() -> None:
+    said = b"SSH-2.0-any\r\n\0\0\0\6\4packet"[:-1]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(said + b"more")
+        assert ssh.greeting(ours, deadline=Deadline.after(SOON_S)) == said
+        assert ours.recv(10) == b"more"
+
+
+def test_a_server_that_says_nothing_or_hangs_up_in_the_middle_has_not_greeted() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with pytest.raises(Lost, match="does not say"):
+            ssh.greeting(ours, deadline=Deadline.after(0.1))
+        theirs.sendall(b"SSH-2.0-half\r\n\0\0\1\0")
+        theirs.close()
+        with pytest.raises(Lost, match="hung up"):
+            ssh.greeting(ours, deadline=Deadline.after(SOON_S))

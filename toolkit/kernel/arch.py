@@ -63,6 +63,9 @@ class Arch:
     registers: Registers
     # The same for a kernel with KASAN, if it takes another.
     kasan_image: str = ""
+    # Whether QEMU only writes the kernel to the guest's memory, and no device of the guest holds it:
+    # a clone's QEMU then need not read it, which took half of its start.
+    kernel_in_memory: bool = False
     # Of qemu_machine: puts what is more than so many MiB above 4 GiB, and so into another zone; if it can.
     low_memory: str = ""
 

@@ -35,7 +35,7 @@ class Phase(IntEnum):
     INIT = 3
     NETWORK = 4
     SSH = 5
-    KEY = 6
+    AWAKE = 6
 
     @property
     def sentence(self) -> str:
@@ -45,8 +45,8 @@ class Phase(IntEnum):
             Phase.KERNEL: "the kernel started, but not the init program",
             Phase.INIT: "init started, but did not bring up the network",
             Phase.NETWORK: "the network was up, but not ssh",
-            Phase.SSH: "ssh was up, but the guest took no key over its serial line",
-            Phase.KEY: "ssh was up and let us in",
+            Phase.SSH: "ssh was up, but the guest did not take the time over its serial line",
+            Phase.AWAKE: "ssh was up, and the guest knew the time",
         }[self]
 
 
@@ -54,10 +54,10 @@ class Progress:
     """What lines of a console say, fed one by one: how far the guest is and what ended it."""
 
     def __init__(self, *, booted: bool = False) -> None:
-        # A clone wakes when ssh listens: its first banner is already a reboot.
+        # A clone wakes when ssh is up: its first banner is already a reboot.
         self.phase = Phase.SSH if booted else Phase.NOTHING
-        # The guest's public host key, in base64, once it has printed it.
-        self.host_key = ""
+        # Whether its ssh server ended, which nobody at the other end would hear of.
+        self.ssh_ended = False
         # What ended it; the title is the line that said so.
         self.fatal: splats.Kind | None = None
         self.title = ""
@@ -77,12 +77,10 @@ class Progress:
             self.phase = Phase.FIRMWARE
 
     def _mark(self, phase: str, rest: list[str]) -> None:
-        reached = _PHASES.get(phase)
-        if reached is None:
-            return
-        self.phase = max(self.phase, reached)
-        if reached is Phase.SSH and len(rest) >= 2:
-            self.host_key = rest[1]
+        if (phase, rest) == ("ssh", ["ended"]):
+            self.ssh_ended = True
+        elif reached := _PHASES.get(phase):
+            self.phase = max(self.phase, reached)
 
     def _end(self, kind: splats.Kind, title: str) -> None:
         # The first is the cause: an oops is made a panic a few lines later.
@@ -95,8 +93,8 @@ _STAMP = r"^(?:\[ *\d+\.\d+\](?:\[[^\]]*\])? )?"
 _BANNER = re.compile(_STAMP + r"Linux version \d")
 _MARK = re.compile(_STAMP + rf"{MARKER}: (?P<phase>\w+)(?P<rest>.*)")
 # The answer to what we typed may stand behind its echo: busybox's init switches the echo on again.
-_ANSWER = re.compile(rf"{MARKER}: (?P<phase>key)(?P<rest>)$")
-_PHASES = {"init": Phase.INIT, "network": Phase.NETWORK, "ssh": Phase.SSH, "key": Phase.KEY}
+_ANSWER = re.compile(rf"{MARKER}: (?P<phase>awake)(?P<rest>)$")
+_PHASES = {"init": Phase.INIT, "network": Phase.NETWORK, "ssh": Phase.SSH, "awake": Phase.AWAKE}
 
 
 class Console:
@@ -113,10 +111,6 @@ class Console:
     @property
     def phase(self) -> Phase:
         return self._progress.phase
-
-    @property
-    def host_key(self) -> str:
-        return self._progress.host_key
 
     @property
     def fatal(self) -> splats.Kind | None:
@@ -158,10 +152,10 @@ class Console:
                 pass
 
     def when_over(self, call: Callable[[], None]) -> None:
-        """Call this from the reading thread once the guest is over; at once if it is."""
+        """Call this from the reading thread once the guest, or its ssh, is over; at once if it is."""
         with self._changed:
             self._on_over = call
-            over = self._over
+            over = self._over or self._progress.ssh_ended
         if over:
             call()
 
@@ -186,8 +180,12 @@ class Console:
                 grace = None
                 continue
             with self._changed:
+                before = self._progress.ssh_ended
                 self._progress.feed((lines.before or b"").decode("utf-8", "replace").rstrip("\r"))
+                call = self._on_over if self._progress.ssh_ended and not before else None
                 self._changed.notify_all()
+            if call is not None:
+                call()
             if self.fatal is not None and grace is None and not self._over:
                 grace = Deadline.after(_REPORT_S)
         self._finish()

@@ -18,10 +18,11 @@ from toolkit.render import render
 from toolkit.rig import cpio, packages
 from toolkit.store import Store
 
-# What the guest's init prints before a phase's name, and where it finds the key of who may log in.
+# What the guest's init prints before a phase's name.
 MARKER = "pageless"
-# QEMU's user network: the guest's address is the one that it forwards ports to by default.
+# QEMU's user network: the guest's address, and where whoever started the guest is to it.
 ADDRESS = "10.0.2.15/24"
+HOST_ADDRESS, SSH_PORT = "10.0.2.100", 22
 
 _PACKAGES = ("busybox-static", "dropbear-bin")
 _PROGRAMS = ("usr/bin/busybox", "usr/sbin/dropbear", "usr/bin/dropbearkey")
@@ -30,7 +31,6 @@ _DIRECTORIES = (
     "etc",
     "proc",
     "root",
-    "root/.ssh",
     "run",
     "sys",
     "tmp",
@@ -41,11 +41,11 @@ _DIRECTORIES = (
     "usr/sbin",
     "var",
 )
-_PRIVATE = ("root", "root/.ssh")
+_PRIVATE = ("root",)
 _MERGED = ("bin", "lib", "lib64", "sbin")
 _CFLAGS = ("-static", "-s", "-O2", "-std=gnu11", "-Wall", "-Werror", "-pthread")
 # Counts how the archive is put together: raise it when that changes.
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def initramfs(arch: Arch, store: Store, *, deadline: Deadline) -> Path:
         places.declared("rigs") / "guest" / "init.j2",
         marker=MARKER,
         address=ADDRESS,
+        host_address=HOST_ADDRESS,
+        ssh_port=SSH_PORT,
         hostname=f"pageless-{arch.name.replace('_', '-')}",
         # How much dropbear lets us send ahead; its default of 24 KiB is slow for files.
         window_bytes=1 << 20,
@@ -131,7 +133,8 @@ def _entries(
         yield cpio.symlink(name, f"usr/{name}")
     # The kernel opens it for init before devtmpfs is there.
     yield cpio.character_device("dev/console", 5, 1)
-    yield cpio.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    # No password: see init for who can reach its ssh.
+    yield cpio.file("etc/passwd", b"root::0:0:root:/root:/bin/sh\n")
     yield cpio.file("etc/group", b"root:x:0:\n")
     yield cpio.file("etc/shells", b"/bin/sh\n")
     # busybox init takes over when ours is done: it has nothing to start, only to reap.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import shlex
 import socket
 import tempfile
@@ -20,6 +19,7 @@ from toolkit.errors import PagelessError, QemuError
 from toolkit.kernel.arch import Arch
 from toolkit.rig import monitor
 from toolkit.rig.accelerator import Accelerator
+from toolkit.rig.image import HOST_ADDRESS, SSH_PORT
 from toolkit.rig.machine import Machine
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ def argv(
     *,
     console: str,
     control: str,
+    ssh: str = "null",
     inspector: str = "null",
     memory: Memory | None = None,
     incoming: bool = False,
@@ -148,9 +149,9 @@ def argv(
 ) -> list[str]:
     """QEMU's command line.
 
-    `console`, `control` and, if it is inspectable, `inspector` say where the serial line
-    and the two monitors go, as `-chardev` options without an id ("socket,fd=3").  With
-    `incoming` the guest waits for its state.
+    `console`, `control`, `ssh` and, if it is inspectable, `inspector` say where the serial line,
+    the monitor, the guest's ssh and the second monitor go, as `-chardev` options without an id
+    ("socket,fd=3").  With `incoming` the guest waits for its state.
     """
     arch, machine = setup.arch, setup.machine
     return [
@@ -166,14 +167,12 @@ def argv(
         "-smp", f"cpus={machine.cpus}",
         "-m", _memory_size(machine),
         *_memory(machine, memory),
-        "-kernel", str(setup.kernel),
-        "-initrd", str(setup.initramfs),
-        "-append", setup.command_line,
+        *([] if incoming and arch.kernel_in_memory else _kernel(setup)),
         "-chardev", _chardev("console", console),
         "-serial", "chardev:console",
         "-chardev", _chardev("control", control),
         "-mon", "chardev=control,mode=control",
-        *(_network(arch) if tape is None else tape.options),
+        *(_network(arch, ssh) if tape is None else tape.options),
         "-object", "rng-builtin,id=entropy",
         "-device", f"{arch.devices['rng']},rng=entropy",
         *(["-device", arch.devices["balloon"]] if machine.balloon else []),
@@ -219,6 +218,10 @@ def _memory(machine: Machine, memory: Memory | None) -> list[str]:
     return options
 
 
+def _kernel(setup: Setup) -> list[str]:
+    return ["-kernel", str(setup.kernel), "-initrd", str(setup.initramfs), "-append", setup.command_line]
+
+
 def _inspectable(inspector: str) -> list[str]:
     """The device in which the kernel says where it lies, a monitor for whoever inspects, and
     a guest that is still there when it has crashed.
@@ -231,9 +234,15 @@ def _inspectable(inspector: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _network(arch: Arch) -> list[str]:
+def _network(arch: Arch, ssh: str) -> list[str]:
+    """A network of which the guest reaches one address, and nobody reaches the guest.
+
+    What connects to that address talks to whoever holds `ssh`, and a template is frozen with that
+    connection: QEMU keeps such ones in its state, unlike those from a port of the host.
+    """
     return [
-        "-netdev", "user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22",
+        "-chardev", _chardev("ssh", ssh),
+        "-netdev", f"user,id=net,restrict=on,ipv6=off,guestfwd=tcp:{HOST_ADDRESS}:{SSH_PORT}-chardev:ssh",
         "-device", f"{arch.devices['net']},netdev=net",
     ]  # fmt: skip
 
@@ -249,32 +258,26 @@ def _chardev(name: str, where: str) -> str:
 
 
 class Qemu:
-    """A running QEMU: `console` is the socket of the guest's serial line."""
+    """A running QEMU: `console` is the socket of the guest's serial line, `ssh` that of its ssh server."""
 
     def __init__(
         self,
         process: run.Process,
         control: monitor.Monitor,
         console: socket.socket,
+        ssh: socket.socket,
         directory: Path,
     ) -> None:
         self.process = process
         self.monitor = control
         self.console = console
+        self.ssh = ssh
         self.directory = directory
         # Where a second QMP session can be had, of an inspectable guest.
         self.inspector: Path | None = None
         # Clear while a core is written.
         self.settled = threading.Event()
         self.settled.set()
-
-    def ssh_port(self) -> int:
-        """The port of 127.0.0.1 that leads to the guest's ssh."""
-        table = self.monitor.human("info usernet")
-        found = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", table)
-        if found is None:
-            raise QemuError("QEMU forwards no port to the guest", detail=table)
-        return int(found[1])
 
     @property
     def gone(self) -> bool:
@@ -317,6 +320,11 @@ class Qemu:
         with contextlib.suppress(OSError):
             self.console.sendall(f"{line}\n".encode())
 
+    def hang_up(self) -> None:
+        """End the connection with the guest's ssh: whoever waits for something from it is told."""
+        with contextlib.suppress(OSError):
+            self.ssh.shutdown(socket.SHUT_RDWR)
+
     def stderr(self) -> str:
         """What QEMU complained about so far."""
         return stderr_of(self.directory)
@@ -344,17 +352,21 @@ def running(
     *,
     memory: Memory | None = None,
     incoming: bool = False,
+    said: bytes = b"",
     tape: Tape | Counter | None = None,
 ) -> Iterator[Qemu]:
     """A QEMU that runs as long as the context; its stderr and command are kept in `directory`.
 
-    The thread that enters must outlive the context: QEMU is killed with it.  Console and
-    monitor are inherited sockets, so nothing but us can talk to either; with a `tape`, the
-    console is the file console.log in `directory`.
+    The thread that enters must outlive the context: QEMU is killed with it.  Console, monitor and
+    ssh are inherited sockets, so nothing but us can talk to any; with a `tape`, the console is
+    the file console.log in `directory`.  With `incoming`, `said` is what the guest's ssh server
+    had said when the guest was frozen.
     """
     with contextlib.ExitStack() as stack:
         console, console_end = _pair(stack)
         control, control_end = _pair(stack)
+        ssh, ssh_end = _pair(stack)
+        ssh_end.sendall(said)
         inspector = stack.enter_context(_listening()) if setup.inspectable else None
         where = f"socket,fd={console_end.fileno()}"
         if tape is not None:
@@ -363,6 +375,7 @@ def running(
             setup,
             console=where,
             control=f"socket,fd={control_end.fileno()}",
+            ssh=f"socket,fd={ssh_end.fileno()}",
             inspector="null" if inspector is None else f"socket,fd={inspector.fileno()},server=on,wait=off",
             memory=memory,
             incoming=incoming,
@@ -375,13 +388,16 @@ def running(
                     words,
                     stderr=stderr,
                     pass_fds=tuple(
-                        end.fileno() for end in (console_end, control_end, inspector) if end is not None
+                        end.fileno()
+                        for end in (console_end, control_end, ssh_end, inspector)
+                        if end is not None
                     ),
                 )
             )
         # QEMU has them now: ours must go, or we would never see it hang up.
         console_end.close()
         control_end.close()
+        ssh_end.close()
         watcher = stack.enter_context(_joined())
         try:
             session = stack.enter_context(monitor.session(control, deadline=Deadline.after(_START_S)))
@@ -392,7 +408,7 @@ def running(
                 hint=f"its command line: {directory / 'qemu.command'}",
                 detail=stderr_of(directory),
             ) from error
-        qemu = Qemu(process, session, console, directory)
+        qemu = Qemu(process, session, console, ssh, directory)
         if inspector is not None:
             qemu.inspector = Path(inspector.getsockname())
             # A template's memory is not its own guest's.

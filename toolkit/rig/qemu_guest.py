@@ -48,11 +48,8 @@ class Ending(StrEnum):
 class QemuGuest:
     """A guest that answered; made by `boot` and by `template.clone`."""
 
-    def __init__(
-        self, setup: Setup, qemu: Qemu, console: Console, session: ssh.Session, host_key: str
-    ) -> None:
+    def __init__(self, setup: Setup, qemu: Qemu, console: Console, session: ssh.Session) -> None:
         self.setup = setup
-        self.host_key = host_key
         self._qemu = qemu
         self._console = console
         self._session = session
@@ -273,11 +270,11 @@ def boot(setup: Setup, directory: Path, *, deadline: Deadline) -> Iterator[QemuG
         qemu = stack.enter_context(qemus.running(setup, directory))
         console = stack.enter_context(consoles.following(qemu.console, directory / "console.log"))
         wait_booted(qemu, console, deadline)
-        yield stack.enter_context(answering(setup, qemu, console, console.host_key, deadline=deadline))
+        yield stack.enter_context(answering(setup, qemu, console, deadline=deadline))
 
 
 def wait_booted(qemu: Qemu, console: Console, deadline: Deadline) -> None:
-    """Return once the guest says that it listens; BootError as soon as it cannot any more."""
+    """Return once the guest says that its ssh starts; BootError as soon as it cannot any more."""
     if console.wait(Phase.SSH, deadline):
         return
     hint = f"its whole console: {console.log}"
@@ -301,37 +298,42 @@ def wait_booted(qemu: Qemu, console: Console, deadline: Deadline) -> None:
 
 
 @contextlib.contextmanager
-def answering(
-    setup: Setup, qemu: Qemu, console: Console, host_key: str, *, deadline: Deadline
-) -> Iterator[QemuGuest]:
-    """The guest behind a QEMU whose guest listens, connected with a key of its own.
+def answering(setup: Setup, qemu: Qemu, console: Console, *, deadline: Deadline) -> Iterator[QemuGuest]:
+    """The guest behind a QEMU whose guest has ssh: connected, and with a clock and random numbers of its own.
 
-    Its clock and its random numbers are its own before it answers: those of its ssh, too.
+    The random numbers of its ssh are its template's; nobody else hears what is said over it.
     """
-    who = ssh.new_identity()
     with contextlib.ExitStack() as stack:
-        try:
+        with explained(qemu, console):
             seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-            qemu.type(f"{seconds} {nanoseconds} {os.urandom(_SEED_BYTES).hex()} {who.public_key}")
-            if not console.wait(Phase.KEY, deadline):
+            qemu.type(f"{seconds} {nanoseconds} {os.urandom(_SEED_BYTES).hex()}")
+            session = stack.enter_context(ssh.connected(qemu.ssh, deadline=deadline))
+            if not console.wait(Phase.AWAKE, deadline):
                 raise ssh.Lost(console.phase.sentence)
-            session = stack.enter_context(ssh.connected(qemu.ssh_port(), who, host_key, deadline=deadline))
-        except ssh.Lost as error:
-            if console.fatal is not None:
-                console.wait_over(Deadline.after(_LAST_WORDS_S))
-                raise BootError(f"the guest crashed: {console.title}", detail=console.report()) from error
-            if qemu.gone:
-                raise qemu.died() from error
-            raise BootError(
-                f"the guest does not answer by ssh: {error}",
-                hint=f"its whole console: {console.log}",
-                detail=_tail(console),
-            ) from error
-        guest = QemuGuest(setup, qemu, console, session, host_key)
+        guest = QemuGuest(setup, qemu, console, session)
         try:
             yield guest
         finally:
             guest.finish()
+
+
+@contextlib.contextmanager
+def explained(qemu: Qemu, console: Console) -> Iterator[None]:
+    """BootError or QemuError instead of a Lost in the context, which ends with the guest or its ssh."""
+    console.when_over(qemu.hang_up)
+    try:
+        yield
+    except ssh.Lost as error:
+        if console.fatal is not None:
+            console.wait_over(Deadline.after(_LAST_WORDS_S))
+            raise BootError(f"the guest crashed: {console.title}", detail=console.report()) from error
+        if qemu.gone:
+            raise qemu.died() from error
+        raise BootError(
+            f"the guest does not answer by ssh: {error}",
+            hint=f"its whole console: {console.log}",
+            detail=_tail(console),
+        ) from error
 
 
 def _tail(console: Console) -> str:

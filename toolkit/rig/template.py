@@ -22,10 +22,11 @@ from toolkit.deadline import Deadline
 from toolkit.errors import QemuError
 from toolkit.rig import console as consoles
 from toolkit.rig import qemu as qemus
+from toolkit.rig import ssh
 from toolkit.rig.console import Console
 from toolkit.rig.monitor import Monitor
 from toolkit.rig.qemu import Memory, Qemu, Setup
-from toolkit.rig.qemu_guest import QemuGuest, answering, wait_booted
+from toolkit.rig.qemu_guest import QemuGuest, answering, explained, wait_booted
 from toolkit.store import Store
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ _MIGRATION_S = 300.0
 
 @dataclass(frozen=True)
 class Template:
-    """A frozen guest: a directory with its memory, the state of its devices and its host key."""
+    """A frozen guest: a directory with its memory, the state of its devices and its ssh's greeting."""
 
     setup: Setup
     path: Path
@@ -54,8 +55,9 @@ class Template:
         return self.path / "state"
 
     @property
-    def host_key(self) -> str:
-        return (self.path / "host_key").read_text(encoding="utf-8")
+    def greeting(self) -> Path:
+        """What its ssh server had said: each clone begins with the answer to that."""
+        return self.path / "greeting"
 
     @property
     def console(self) -> Path:
@@ -135,7 +137,7 @@ def clone(source: Template, directory: Path, *, deadline: Deadline) -> Iterator[
     """
     with (
         thawed(source, directory) as (qemu, console),
-        answering(source.setup, qemu, console, source.host_key, deadline=deadline) as guest,
+        answering(source.setup, qemu, console, deadline=deadline) as guest,
     ):
         yield guest
 
@@ -146,7 +148,10 @@ def thawed(source: Template, directory: Path) -> Iterator[tuple[Qemu, Console]]:
     with contextlib.ExitStack() as stack:
         with _in_use(source) as state:
             memory = Memory(source.memory, shared=False)
-            qemu = stack.enter_context(qemus.running(source.setup, directory, memory=memory, incoming=True))
+            said = source.greeting.read_bytes()
+            qemu = stack.enter_context(
+                qemus.running(source.setup, directory, memory=memory, incoming=True, said=said)
+            )
             console = stack.enter_context(
                 consoles.following(qemu.console, directory / "console.log", booted=True)
             )
@@ -173,14 +178,15 @@ def _in_use(source: Template) -> Iterator[BinaryIO]:
 
 
 def _freeze(setup: Setup, into: Path, deadline: Deadline) -> None:
-    """Boot a guest whose memory is a file, stop it once ssh listens, and keep its devices' state."""
+    """Boot a guest whose memory is a file, stop it once its ssh waits for us, and keep its devices' state."""
     memory = Memory(into / "memory", shared=True)
     with contextlib.ExitStack() as stack:
         state = stack.enter_context((into / "state").open("wb"))
         qemu = stack.enter_context(qemus.running(setup, into, memory=memory))
         console = stack.enter_context(consoles.following(qemu.console, into / "console.log"))
         wait_booted(qemu, console, deadline)
-        (into / "host_key").write_text(console.host_key, encoding="utf-8")
+        with explained(qemu, console):
+            (into / "greeting").write_bytes(ssh.greeting(qemu.ssh, deadline=deadline))
         (into / "lock").touch()
         qemu.monitor.execute("stop")
         _ignore_shared(qemu.monitor)
