@@ -4,7 +4,7 @@
  *
  *   scatter --mib=N
  *
- * It takes --mib of anonymous memory, and frees every page of it whose frame number is odd, the
+ * It takes --mib of anonymous memory, and frees every page of it whose frame number is even, the
  * lowest last: their buddies are held, so that they do not merge, and who allocates a page gets
  * one of them.  It goes to the background when it has done so, and holds the rest until it is
  * killed; its report says what is its process.
@@ -12,7 +12,9 @@
  * Compaction moves what is low to the free pages between those that are held higher up.  It has
  * no use for a block that is free as a whole, so that in memory with nothing but such blocks its
  * two scanners meet before they come to most of what is there (suitable_migration_target() in
- * mm/compaction.c).
+ * mm/compaction.c).  Nor does it always look at every page: behind a block where it found nothing
+ * it takes steps of two pages, of four and so on, from the begin of each block (`stride` in
+ * isolate_freepages()), and would see no free page with an odd number.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -90,7 +92,7 @@ static void scatter(size_t pages, size_t page_bytes)
 	struct held *held = frames_of(take(pages * page_bytes, page_bytes), pages, page_bytes);
 
 	for (size_t page = 0; page < pages; page++)
-		if (held[page].frame % 2 && madvise(held[page].at, page_bytes, MADV_DONTNEED))
+		if (held[page].frame % 2 == 0 && madvise(held[page].at, page_bytes, MADV_DONTNEED))
 			die(STATUS_IO, errno, "freeing a page");
 	free(held);
 }
