@@ -99,7 +99,7 @@ def test_scatter_holds_the_buddies_of_what_it_freed_until_it_is_killed(program: 
             pagemap.seek(low // PAGE * 8)
             entries = struct.unpack(f"<{(high - low) // PAGE}Q", pagemap.read((high - low) // PAGE * 8))
         frames = [entry & (1 << 55) - 1 for entry in entries if entry >> 63]
-        assert not [frame for frame in frames if frame % 2]
+        assert not [frame for frame in frames if frame % 2 == 0]
         # As many are even as odd, unless memory was in single pages before.
         assert (5 << 20) // PAGE <= len(frames) <= (32 << 20) // PAGE
     finally:
