@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,10 @@ def test_a_missing_tool_names_the_command_that_installs_it(
 )
 def test_a_tools_package_is_the_one_that_debian_has_it_in(tool: str, package: str) -> None:
     assert package_of(tool) == package
+
+
+def test_of_several_that_wait_for_a_program_each_is_told_how_it_ended() -> None:
+    with start(["sh", "-c", "sleep 0.2; exit 7"]) as process, ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(wait, process, _soon()) for _ in range(8)]
+        assert [each.result() for each in waiting] == [7] * 8
+        assert wait(process, Deadline.after(0)) == 7

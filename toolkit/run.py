@@ -191,14 +191,20 @@ def end_all() -> None:
 
 def wait(process: Process, deadline: Deadline) -> int | None:
     """The status with which a started program ended, or None if it still runs at the deadline."""
+    if process.poll() is not None:
+        return process.returncode
     # Popen's own wait with a time-out looks again and again.
-    if process.poll() is None:
+    try:
         descriptor = os.pidfd_open(process.pid)
-        try:
-            select.select([descriptor], [], [], deadline.remaining_s)
-        finally:
-            os.close(descriptor)
-    return process.poll()
+    except ProcessLookupError:
+        # Another thread waited, too, and was first.
+        return process.wait()
+    try:
+        ended, _, _ = select.select([descriptor], [], [], deadline.remaining_s)
+    finally:
+        os.close(descriptor)
+    # Of one that ended, not poll(): that tells nothing while another thread asks.
+    return process.wait() if ended else None
 
 
 def replace_process(argv: Sequence[Argument]) -> None:
