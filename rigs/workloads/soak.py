@@ -83,11 +83,11 @@ CPU = "/sys/devices/system/cpu/cpu1"
         "rounds": 1,
         "contiguous": 1,
         "processors": 2,
-        "offline_rounds": 2,
+        "offline_rounds": 1,
         "resets": 2,
         "cycles": 1,
         "bytes_verified": 2 * DISK_BYTES,
-        "zs_page_migrate": 1000,
+        "zs_page_migrate": 400,
     },
 )
 def exercise(bench: Bench) -> None:
