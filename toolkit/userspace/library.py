@@ -8,6 +8,7 @@ that process and not ours, and its last words are the finding.
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -79,6 +80,8 @@ REQUEST = np.dtype([("op", "<u4"), ("a", "<u4"), ("b", "<u8"), ("c", "<u8")])
 _LARGEST_BATCH = 32768
 # A batch takes milliseconds: one that takes this long loops over a broken list.
 _ANSWER_WITHIN_S = 10.0
+# The directory in front of a file's name in the tree that was compiled (toolkit.userspace.build).
+_BUILT_IN = re.compile(r"/\S*/tree/")
 
 # One request as (op, a, b, c).
 Row = tuple[int, int, int, int]
@@ -192,7 +195,8 @@ class Library:
             if line.startswith(("BUG", "WARNING", "CHECK")) or "runtime error" in line or "ERROR:" in line
         ]
         message = telling[0] if telling else (lines[-1] if lines else "it ended without a word")
-        return CrashError(f"zsmalloc in user space: {message}", detail=said[-4000:])
+        # The sanitizers name files by where they were compiled, which is of no use to anybody else.
+        return CrashError(f"zsmalloc in user space: {_BUILT_IN.sub('', message)}", detail=said[-4000:])
 
 
 @contextlib.contextmanager
