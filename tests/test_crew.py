@@ -143,6 +143,9 @@ def test_an_errand_brings_the_kernel_and_takes_back_the_evidence(
     (kernel / "vmlinux").write_bytes(b"ELF")
     (kernel / "kernel.json").write_text('{"image": "vmlinux", "release": "6.1.192"}', encoding="utf-8")
     packed = pipeline._packed(kernel)
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "one.ko").write_bytes(b"ELF too")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     used: list[BuiltKernel] = []
 
@@ -155,13 +158,15 @@ def test_an_errand_brings_the_kernel_and_takes_back_the_evidence(
         *_: object,
     ) -> tuple[Facts, Mapping[str, float]]:
         used.append(built)
-        assert known.module().read_bytes() == b"ELF too"
+        assert (known.modules() / "one.ko").read_bytes() == b"ELF too"
         evidence.console_log.write_text("Linux version", encoding="utf-8")
         facts = Facts("fill", True, {}, "", 4096, None, Ending.FINISHED)
         return facts, {"exercise": 1.0}
 
     monkeypatch.setattr(pipeline, "_attempt", attempt)
-    facts, durations, evidence = pipeline.errand(FILL, "owner", True, "a" * 64, packed, b"ELF too")
+    facts, durations, evidence = pipeline.errand(
+        FILL, "owner", True, "a" * 64, packed, pipeline._packed(modules)
+    )
     assert used[0].image.read_bytes() == b"ELF"
     assert default_store().find("kernels", "a" * 64) == used[0].directory
     back = tmp_path / "back"

@@ -71,7 +71,7 @@ from toolkit.userspace.follow import follow
 from toolkit.userspace.sim import Difference, Simulation
 from toolkit.userspace.together import Exploration
 from toolkit.verdict import Check, Status
-from toolkit.workload import Workload, catalogue
+from toolkit.workload import Workload, catalogue, memory
 from toolkit.workload.programs import page_bytes
 
 logger = logging.getLogger(__name__)
@@ -219,17 +219,17 @@ def configured(target: Target, tree: Tree, say: Say) -> Path:
 
 
 def internals(target: Target, tree: Tree, kernel: BuiltKernel, say: Say) -> Internals:
-    """What workloads may need of a target's kernel; a line of its source, or a module, takes a compiler."""
+    """What workloads may need of a target's kernel; a line of its source, or modules, take a compiler."""
     arch = arches.load(target.arch)
 
     def compiled(file: str) -> Compiled:
         return build.with_lines(tree, arch, configured(target, tree, say), file, progress=say)
 
-    def module(sources: Path) -> Path:
+    def modules(sources: Path) -> Path:
         config = configured(target, tree, say)
-        return build.module(tree, arch, config, kernel, sources, progress=say)
+        return build.modules(tree, arch, config, kernel, sources, progress=say)
 
-    return Internals(Symbols(kernel.system_map, compiled), module, series.load(target.series).variant)
+    return Internals(Symbols(kernel.system_map, compiled), modules, series.load(target.series).variant)
 
 
 def built(target: Target, progress: Progress) -> tuple[Tree, BuiltKernel]:
@@ -574,13 +574,16 @@ def exercise(
     page_size = 0
     try:
         page_size = page_bytes(guest)
-        sampler = Sampler.start(guest, deadline)
-        recorder.start(guest, deadline)
-        _shrink_slabs(guest, deadline)
-        stacks_before = stackdepot.pages(guest, internals.symbols)
-        bench.checkpoint(BASELINE)
-        say(workload.title)
         with _noting(guest, evidence):
+            if guest.machine.removable_mib:
+                memory.add_removable(bench)
+            with guest.unnoted():
+                sampler = Sampler.start(guest, deadline)
+                recorder.start(guest, deadline)
+                _shrink_slabs(guest, deadline)
+                stacks_before = stackdepot.pages(guest, internals.symbols)
+                bench.checkpoint(BASELINE)
+            say(workload.title)
             workload.exercise(bench)
         _shrink_slabs(guest, deadline)
         bench.checkpoint(END)
@@ -928,13 +931,13 @@ def _on_cluster(
             kernels[kernel.key] = cluster.lend(_packed(kernel.directory))
         if "MODULES" in workload.needs and kernel.key not in modules:
             try:
-                with progress.step(f"module for {target}") as say:
-                    built_module = internals(target, ready.tree, kernel, say).module()
+                with progress.step(f"modules for {target}") as say:
+                    built_modules = internals(target, ready.tree, kernel, say).modules()
             except HostError:
                 # It ends this cell only, which tells why.
                 yield _cell(kept_run, cell, workload, ready, clone, progress)
                 continue
-            modules[kernel.key] = cluster.lend(built_module.read_bytes())
+            modules[kernel.key] = cluster.lend(_packed(built_modules))
         away.append(cell)
         variant = series.load(cell.series).variant
         orders.append((cell, variant, clone, kernel.key, kernels[kernel.key], modules.get(kernel.key, b"")))
@@ -956,11 +959,12 @@ def _on_cluster(
 
 
 def errand(
-    cell: Cell, variant: str, clone: bool, key: str, kernel: bytes, module: bytes
+    cell: Cell, variant: str, clone: bool, key: str, kernel: bytes, modules: bytes
 ) -> tuple[Facts, Mapping[str, float], bytes]:
     """What a worker does: one cell, on a kernel that it has or is given; its evidence goes back packed.
 
-    `module` is ours for that kernel, if the workload may need it: a worker has no tree to build it in.
+    `modules` are ours for that kernel, packed, if the workload may need one: a worker has no tree to
+    build them in.
     """
     default_store().publish("kernels", key, lambda directory: _unpack(kernel, directory))
     found = build.find(key)
@@ -969,9 +973,11 @@ def errand(
         evidence = Evidence(Path(name, "cell"))
         evidence.directory.mkdir()
         workload = catalogue.load(cell.workload)
-        built_module = Path(name, "module.ko")
-        built_module.write_bytes(module)
-        give = (lambda _: built_module) if module else _elsewhere
+        built_modules = Path(name, "modules")
+        if modules:
+            built_modules.mkdir()
+            _unpack(modules, built_modules)
+        give = (lambda _: built_modules) if modules else _elsewhere
         known = Internals(Symbols(found.system_map, _elsewhere), give, variant)
         facts, durations = _attempt(evidence, cell, workload, found, known, clone, lambda _: None)
         return facts, durations, _packed(evidence.directory)

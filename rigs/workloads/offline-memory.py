@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Memory is taken offline block by block, and everything in it has to go elsewhere."""
 
-from toolkit.workload import Bench, workload, zram
+from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import CHURN, Report, run, run_together
 
 DISK_BYTES = 32 << 20
 SECONDS = 6
-BLOCKS = "/sys/devices/system/memory"
 
 # Takes each block of movable memory offline and online again, {seconds} long and once at least.
 # A page that somebody holds for a moment stops it, so a block that is refused is tried again.
@@ -32,12 +31,11 @@ echo '{{"offlined": '$done', "refused": "'$refused'"}}'
 """
 
 
-# x86: memory of boot can be taken offline there, and not on arm64.
 @workload(
     suites=["quick", "full"],
     deadline_s=300,
     single_threaded=False,
-    needs=["ZRAM", "MEMORY_HOTREMOVE", "MIGRATION", "X86"],
+    needs=["ZRAM", "MEMORY_HOTREMOVE", "MIGRATION", "MODULES"],
     machine="movable",
     floors={"offlined": 6, "movable_blocks": 1, "zs_page_migrate": 500, "bytes_verified": 2 * DISK_BYTES},
 )
@@ -49,7 +47,7 @@ def exercise(bench: Bench) -> None:
     stuck = _refused(empty)
     bench.count("movable_blocks", empty.number("offlined"))
     # Those would be used first, now that all others were freed last: fill them.
-    ballast_mib = len(stuck) * int(guest.read(f"{BLOCKS}/block_size_bytes"), 16) >> 20
+    ballast_mib = len(stuck) * int(guest.read(f"{memory.BLOCKS}/block_size_bytes"), 16) >> 20
     guest.execute(
         f"dd if=/dev/zero of=/dev/shm/ballast bs=1M count={ballast_mib} 2>/dev/null", deadline=bench.deadline
     )
@@ -81,7 +79,7 @@ def exercise(bench: Bench) -> None:
 
 
 def _cycle(seconds: int, *, tries: int) -> str:
-    return _CYCLE.format(directory=BLOCKS, seconds=seconds, tries=tries)
+    return _CYCLE.format(directory=memory.BLOCKS, seconds=seconds, tries=tries)
 
 
 def _refused(report: Report) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from toolkit.collect import zoneinfo
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.drive import Equipped
+from toolkit.workload.modules import Equipped
 from toolkit.workload.programs import run
 
 DISK_BYTES = 12 << 20

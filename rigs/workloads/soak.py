@@ -15,9 +15,8 @@ MINUTES = float(os.environ.get("PAGELESS_SOAK_MINUTES", "30"))
 # A round ends in checks; it also is what a failure is narrowed down to.
 ROUND_S = 60
 
-# Contiguous memory is taken piece by piece and given back; blocks of movable memory, where it can
-# be, go offline and come back; a processor does; the pages of zspages are taken out of use.  All
-# may be refused for a while.
+# Contiguous memory is taken piece by piece and given back; blocks of movable memory go offline and
+# come back; a processor does; the pages of zspages are taken out of use.  All may be refused for a while.
 _CONTIGUOUS = """
 cd /sys/kernel/debug/cma/*/
 n=0 piece=$(( $(cat count) / 32 ))
@@ -32,7 +31,7 @@ done
 echo '{{"contiguous": '$n'}}'
 """
 _BLOCKS = """
-cd /sys/devices/system/memory
+cd {directory}
 n=0
 while {going}; do
     for block in $(grep -l '^Movable' memory*/valid_zones | cut -d/ -f1); do
@@ -76,12 +75,15 @@ CPU = "/sys/devices/system/cpu/cpu1"
         "MEMORY_FAILURE",
         "ZRAM_WRITEBACK",
         "BLK_DEV_RAM",
+        "MEMORY_HOTREMOVE",
+        "MODULES",
     ],
     machine="soak",
     # What a single round does on a slow host: a soak may be short.
     floors={
         "rounds": 1,
         "contiguous": 1,
+        "blocks": 1,
         "processors": 2,
         "offline_rounds": 1,
         "resets": 2,
@@ -142,7 +144,7 @@ def _round(
     begin = f"until=$(( $(cut -d. -f1 /proc/uptime) + {seconds} ))\n"
     loops = {
         "contiguous": _CONTIGUOUS.format(going=_GOING),
-        "blocks": _BLOCKS.format(going=_GOING),
+        "blocks": _BLOCKS.format(going=_GOING, directory=memory.BLOCKS),
         "processors": _PROCESSOR.format(going=_GOING, cpu=CPU),
         "offline_rounds": _OFFLINE.format(going=_GOING, seed=seed),
     }

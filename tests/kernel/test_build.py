@@ -156,32 +156,32 @@ def test_a_patch_rebuilds_only_what_it_touches(fake: Tree, fake_arch: Arch, tmp_
     assert _make(fake, fake_arch) == (baseline, [])
 
 
-def test_a_module_is_made_again_for_what_it_is_made_of_and_for_nothing_else(
+def test_modules_are_made_again_for_what_they_are_made_of_and_for_nothing_else(
     fake: Tree, fake_arch: Arch, plain: Path, tmp_path: Path
 ) -> None:
-    sources = tmp_path / "module"
+    sources = tmp_path / "modules"
     sources.mkdir()
     (sources / "one.c").write_text("int one;\n", encoding="utf-8")
 
-    def module(tree: Tree) -> tuple[Path, bool]:
+    def modules(tree: Tree) -> tuple[Path, bool]:
         kernel, _ = _make(tree, fake_arch)
         config = build.configure(tree, fake_arch, _wanted())
         told: list[str] = []
-        made = build.module(tree, fake_arch, config, kernel, sources, progress=told.append)
+        made = build.modules(tree, fake_arch, config, kernel, sources, progress=told.append)
         return made, bool(told)
 
-    first, made = module(fake)
+    first, made = modules(fake)
     assert made
-    assert first.read_text(encoding="utf-8") == "int one;\nsymbols\n"
+    assert (first / "one.ko").read_text(encoding="utf-8") == "int one;\nsymbols\n"
     (plain / "mm/zsmalloc.c").write_text("int zsmalloc = 2;\n", encoding="utf-8")
-    assert module(_fetch(plain)) == (first, False)
+    assert modules(_fetch(plain)) == (first, False)
     header = plain / "include/linux/zsmalloc.h"
     header.parent.mkdir(parents=True)
     header.write_text("int zs_malloc(void);\n", encoding="utf-8")
-    second, made = module(_fetch(plain))
+    second, made = modules(_fetch(plain))
     assert made
     (sources / "one.c").write_text("int two;\n", encoding="utf-8")
-    third, made = module(_fetch(plain))
+    third, made = modules(_fetch(plain))
     assert made
     assert len({first, second, third}) == 3
 

@@ -66,6 +66,8 @@ class Arch:
     # Whether QEMU only writes the kernel to the guest's memory, and no device of the guest holds it:
     # a clone's QEMU then need not read it, which took half of its start.
     kernel_in_memory: bool = False
+    # Whether memory that the kernel was booted with never goes offline.
+    boot_memory_stays: bool = False
     # Of qemu_machine: puts what is more than so many MiB above 4 GiB, and so into another zone; if it can.
     low_memory: str = ""
 

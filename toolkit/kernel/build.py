@@ -403,14 +403,14 @@ def with_lines(tree: Tree, arch: Arch, config: Path, file: str, *, progress: Pro
     return Compiled(directory / "source.c", directory / "lines.o")
 
 
-def module(
+def modules(
     tree: Tree, arch: Arch, config: Path, kernel: BuiltKernel, sources: Path, *, progress: Progress
 ) -> Path:
-    """A module for a kernel of a tree, from a directory with its Kbuild and C files, which it is named as.
+    """A directory of modules for a kernel of a tree, made from a directory with their Kbuild and C files.
 
-    It is built in the tree's work directory, which has what a module needs of the kernel,
+    They are built in the tree's work directory, which has what a module needs of the kernel,
     against the symbols that this kernel has: the work directory may hold another by now.
-    A kernel that differs from another in nothing that a module is made of has the same one.
+    A kernel that differs from another in nothing that modules are made of has the same ones.
     """
     tools = toolchain(arch)
     files = sorted(path for path in sources.iterdir() if path.is_file())
@@ -428,7 +428,7 @@ def module(
         with _work_tree(tree, arch, config.stem, progress) as work:
             work.use_config(config)
             _compile(work, tools, ("modules_prepare",), progress)
-            place = work.source.parent / "module"
+            place = work.source.parent / "modules"
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
             for path in files:
@@ -436,10 +436,10 @@ def module(
             targets = (f"M={place}", f"KBUILD_EXTRA_SYMBOLS={symbols}", "modules")
             with _aside(work.build / "Module.symvers"):
                 _compile(work, tools, targets, progress)
-            (built,) = place.glob("*.ko")
-            shutil.copyfile(built, directory / "module.ko")
+            for built in place.glob("*.ko"):
+                shutil.copyfile(built, directory / built.name)
 
-    return store.default_store().publish("modules", digest.hexdigest(), make) / "module.ko"
+    return store.default_store().publish("modules", digest.hexdigest(), make)
 
 
 @contextlib.contextmanager

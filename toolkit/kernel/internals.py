@@ -13,15 +13,15 @@ from toolkit.kernel.symbols import Symbols
 
 @dataclass(frozen=True)
 class Internals:
-    """Of one kernel; `build_module` gives a module from the directory of its sources.
+    """Of one kernel; `build_modules` gives a directory of modules from that of their sources.
 
     `variant` is the way of being pageless that its series declares, "" if none.
     """
 
     symbols: Symbols
-    build_module: Callable[[Path], Path]
+    build_modules: Callable[[Path], Path]
     variant: str = ""
 
-    def module(self) -> Path:
-        """The module of rigs/guest/module/, built for this kernel."""
-        return self.build_module(places.declared("rigs") / "guest" / "module")
+    def modules(self) -> Path:
+        """The directory with those of rigs/guest/modules/, built for this kernel."""
+        return self.build_modules(places.declared("rigs") / "guest" / "modules")

@@ -23,6 +23,9 @@ class Machine:
     nodes: int = 1
     # Memory that can be plugged in while it runs, in all modules together.
     pluggable_mib: int = 0
+    # Of that, what can be taken offline while it runs, as far as all in it can be moved.  Where memory of
+    # boot never can, the kernel is not told of it: `workload.memory.add_removable` does that.
+    removable_mib: int = 0
     # Appended to the kernel's command line on every architecture.
     append: str = ""
     # Whether it has a balloon, which gives memory back to the host: such a guest is never cloned.

@@ -131,9 +131,19 @@ class Setup:
             "random.trust_bootloader=on",
             self.arch.append,
             self.machine.append,
+            self._removable_memory,
             self.append,
         ]
         return " ".join(word for word in words if word)
+
+    @property
+    def _removable_memory(self) -> str:
+        machine = self.machine
+        if not machine.removable_mib:
+            return ""
+        if self.arch.boot_memory_stays:
+            return f"mem={machine.memory_mib - machine.removable_mib}M"
+        return f"movablecore={machine.removable_mib}M"
 
 
 def argv(

@@ -11,14 +11,11 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from toolkit.errors import CommandError, GuestError, HostError
-from toolkit.kernel.internals import Internals
-from toolkit.workload import Bench, zram
+from toolkit.workload import Bench, modules, zram
 
 _DIRECTORY = "/sys/kernel/debug/zsdrive"
-_FILE = "/tmp/zsdrive.ko"
 # What a floor may ask for.
 _COUNTERS = (
     "allocations",
@@ -34,14 +31,6 @@ _COUNTERS = (
     "bytes_written",
     "bytes_verified",
 )
-
-
-@runtime_checkable
-class Equipped(Protocol):
-    """What this takes of a bench beyond what others do."""
-
-    @property
-    def internals(self) -> Internals: ...
 
 
 @dataclass(frozen=True)
@@ -92,12 +81,8 @@ class Driver:
 @contextlib.contextmanager
 def loaded(bench: Bench) -> Iterator[Driver]:
     """The module, built for the kernel that runs and loaded into it, removed at the end."""
-    if not isinstance(bench, Equipped):
-        raise HostError("only a kernel that was built here can have a module built for it")
-    module = bench.internals.module().read_bytes()
     before = zram.nr_zspages(bench.guest)
-    load = f"cat >{_FILE} && insmod {_FILE} && rm {_FILE}"
-    bench.guest.execute(load, stdin=module, deadline=bench.deadline)
+    modules.insert(bench, "zsdrive")
     try:
         yield Driver(bench)
     except (GuestError, HostError):

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from toolkit.errors import CommandError
 from toolkit.rig.guest import Guest
+from toolkit.workload import Bench, modules
 
 COMPACT = "/proc/sys/vm/compact_memory"
 # Whoever reads it, or writes to it, has the kernel fold its per-CPU counters, so that others are
 # exact (since 4.7, SMP only).  It holds nothing.
 STAT_REFRESH = "/proc/sys/vm/stat_refresh"
+BLOCKS = "/sys/devices/system/memory"
+# The memory that there is, by the device tree (devicetree specification, 3.4): an address and a size.
+_MEMORY_NODES = "/sys/firmware/devicetree/base/memory@*/reg"
 
 
 def refresh(guest: Guest) -> None:
@@ -44,3 +48,27 @@ def keep_quiet(guest: Guest) -> None:
     back, and the class table would no longer follow from what the workload did.
     """
     guest.write("/proc/sys/vm/compaction_proactiveness", "0")
+
+
+def add_removable(bench: Bench) -> None:
+    """Have the memory online, for what can be moved, that the machine has as removable.
+
+    arm64 takes no memory offline that it was booted with (prevent_bootmem_remove_notifier(),
+    arch/arm64/mm/mmu.c): there the kernel was told of the rest only, and this is added, by a module of
+    ours.  Elsewhere it is there since boot.
+    """
+    guest = bench.guest
+    if not guest.arch.boot_memory_stays:
+        return
+    told = guest.execute(f"cat {_MEMORY_NODES}", deadline=bench.deadline).stdout
+    end = int.from_bytes(told[:8], "big") + int.from_bytes(told[8:16], "big")
+    known = [
+        line for line in guest.read("/proc/iomem").decode().splitlines() if line.endswith(": System RAM")
+    ]
+    start = int(known[-1].split()[0].partition("-")[2], 16) + 1
+    modules.insert(bench, "addmem", f"start={start:#x} size={end - start:#x}")
+    guest.execute(
+        f"for state in $(grep -l offline {BLOCKS}/memory*/state); do"
+        " echo online_movable >$state || exit 1; done",
+        deadline=bench.deadline,
+    )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory that a guest is not told of when it boots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from toolkit.deadline import Deadline
+from toolkit.kernel import arch
+from toolkit.rig.guest import Output
+from toolkit.workload import memory
+
+# 768 MiB from 1 GiB on, of which the kernel was told 512 ("mem=512M").
+REG = bytes.fromhex("0000000040000000 0000000030000000")
+IOMEM = """\
+09000000-09000fff : pl011@9000000
+40000000-5fffffff : System RAM
+  40210000-4119ffff : Kernel code
+"""
+
+
+@dataclass
+class _Guest:
+    arch: arch.Arch
+    files: Mapping[str, bytes]
+    ran: list[str] = field(default_factory=list)
+
+    def execute(self, command: str, *, deadline: Deadline, stdin: bytes = b"") -> Output:
+        self.ran.append(command)
+        told = self.files.get(command.removeprefix("cat "), b"")
+        return Output(command, 0, told, b"")
+
+    def read(self, path: str) -> bytes:
+        return self.files[path]
+
+
+@pytest.mark.parametrize("name", arch.names())
+def test_memory_that_the_kernel_was_not_told_of_is_added_where_it_was_not(name: str, tmp_path: Path) -> None:
+    (tmp_path / "addmem.ko").write_bytes(b"ELF")
+    guest = _Guest(
+        arch.load(name), {"/sys/firmware/devicetree/base/memory@*/reg": REG, "/proc/iomem": IOMEM.encode()}
+    )
+    internals = SimpleNamespace(modules=lambda: tmp_path)
+    memory.add_removable(SimpleNamespace(guest=guest, deadline=Deadline.after(60.0), internals=internals))
+    loaded = [command for command in guest.ran if "insmod" in command]
+    if guest.arch.boot_memory_stays:
+        assert len(loaded) == 1
+        assert "start=0x60000000 size=0x10000000" in loaded[0]
+        assert "online_movable" in guest.ran[-1]
+    else:
+        assert not guest.ran
