@@ -163,6 +163,16 @@ def test_a_network_that_brings_nothing_blames_the_host_and_not_the_kernel(
     assert guest.ending() is Ending.RUNNING
 
 
+def test_a_clone_that_nothing_reaches_blames_the_host_and_not_the_kernel(
+    frozen: Template, tmp_path: Path
+) -> None:
+    with template.thawed(frozen, tmp_path) as (process, console):
+        process.monitor.execute("set_link", name="net", up=False)
+        waited = qemu_guest.answering(frozen.setup, process, console, deadline=Deadline.after(5.0))
+        with pytest.raises(QemuError, match="the network to the guest brings nothing"), waited:
+            pass
+
+
 def test_a_guest_that_works_behind_a_dead_network_is_a_hang(
     guest: QemuGuest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,11 @@ class Console:
         return self._progress.fatal
 
     @property
+    def ssh_ended(self) -> bool:
+        """Whether the guest said that its ssh server ended."""
+        return self._progress.ssh_ended
+
+    @property
     def title(self) -> str:
         """The line that told it."""
         return self._progress.title

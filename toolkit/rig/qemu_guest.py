@@ -196,19 +196,10 @@ class QemuGuest:
             answers = False
         if self._console.fatal is not None or self._qemu.gone:
             return self._explained(f"while it ran {output.command!r}", "it ended")
-        # One that only waits still does a little now and then.
-        for _ in range(1 if answers else _LOOKS):
-            before = len(self.console())
+        if answers:
             interrogate(self._qemu, self._console)
-            if not answers and all_is_idle(self.console()[before:], self.machine.cpus):
-                waits = "the network to the guest brings nothing, and the guest waits for it"
-                return QemuError(
-                    f"{waits}: {output.command!r}",
-                    hint=f"its console: {self._console.log}",
-                    detail=consoles.tail(self.console()),
-                )
-            if self.ending() is not Ending.RUNNING:
-                break
+        elif waits_for_network(self._qemu, self._console, self.machine.cpus):
+            return _unreached(self._console, repr(output.command))
         self._hung = True
         state = "still answers" if answers else "does not answer"
         return HangError(
@@ -235,6 +226,29 @@ def interrogate(qemu: Qemu, console: Console) -> None:
         if console.text() == before:
             qemu.monitor.execute("inject-nmi")
             console.wait_quiet(Deadline.after(_SYSRQ_S))
+
+
+def waits_for_network(qemu: Qemu, console: Console, cpus: int) -> bool:
+    """Interrogate a guest that does not answer: whether it does nothing, so that nothing reaches it."""
+    if console.ssh_ended:
+        return False
+    # One that only waits still does a little now and then.
+    for _ in range(_LOOKS):
+        before = len(console.text())
+        interrogate(qemu, console)
+        if all_is_idle(console.text()[before:], cpus):
+            return True
+        if console.fatal is not None or qemu.gone:
+            break
+    return False
+
+
+def _unreached(console: Console, what: str) -> QemuError:
+    return QemuError(
+        f"the network to the guest brings nothing, and the guest waits for it: {what}",
+        hint=f"its console: {console.log}",
+        detail=_tail(console),
+    )
 
 
 def all_is_idle(told: str, cpus: int) -> bool:
@@ -304,7 +318,7 @@ def answering(setup: Setup, qemu: Qemu, console: Console, *, deadline: Deadline)
     The random numbers of its ssh are its template's; nobody else hears what is said over it.
     """
     with contextlib.ExitStack() as stack:
-        with explained(qemu, console):
+        with explained(setup, qemu, console):
             seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
             qemu.type(f"{seconds} {nanoseconds} {os.urandom(_SEED_BYTES).hex()}")
             session = stack.enter_context(ssh.connected(qemu.ssh, deadline=deadline))
@@ -318,7 +332,7 @@ def answering(setup: Setup, qemu: Qemu, console: Console, *, deadline: Deadline)
 
 
 @contextlib.contextmanager
-def explained(qemu: Qemu, console: Console) -> Iterator[None]:
+def explained(setup: Setup, qemu: Qemu, console: Console) -> Iterator[None]:
     """BootError or QemuError instead of a Lost in the context, which ends with the guest or its ssh."""
     console.when_over(qemu.hang_up)
     try:
@@ -329,6 +343,8 @@ def explained(qemu: Qemu, console: Console) -> Iterator[None]:
             raise BootError(f"the guest crashed: {console.title}", detail=console.report()) from error
         if qemu.gone:
             raise qemu.died() from error
+        if waits_for_network(qemu, console, setup.machine.cpus):
+            raise _unreached(console, str(error)) from error
         raise BootError(
             f"the guest does not answer by ssh: {error}",
             hint=f"its whole console: {console.log}",

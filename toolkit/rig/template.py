@@ -185,7 +185,7 @@ def _freeze(setup: Setup, into: Path, deadline: Deadline) -> None:
         qemu = stack.enter_context(qemus.running(setup, into, memory=memory))
         console = stack.enter_context(consoles.following(qemu.console, into / "console.log"))
         wait_booted(qemu, console, deadline)
-        with explained(qemu, console):
+        with explained(setup, qemu, console):
             (into / "greeting").write_bytes(ssh.greeting(qemu.ssh, deadline=deadline))
         (into / "lock").touch()
         qemu.monitor.execute("stop")
