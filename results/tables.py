@@ -50,6 +50,31 @@ def kind(fault: faults.Fault) -> str:
     return "wrong on purpose"
 
 
+def run_table() -> Iterator[str]:
+    """The main job, a row for each workload."""
+    for path in sorted(HERE.glob("run-*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        targets = list(dict.fromkeys((one["series"], one["arch"]) for one in found))
+        cells = {(one["workload"], one["series"], one["arch"]): one for one in found}
+        titles = {one["workload"]: one["title"].rstrip(".") for one in found}
+        rows: list[tuple[object, ...]] = [
+            ("workload", "what it does", *(f"{series} {arch}" for series, arch in targets))
+        ]
+        for workload, title in titles.items():
+            told = (_told(cells[workload, series, arch]) for series, arch in targets)
+            rows.append((f"`{workload}`", title, *told))
+        yield from markdown(*rows)
+
+
+def _told(cell: Any) -> str:
+    words = [cell["status"]]
+    if cell["compared"]:
+        words.append(f"{cell['exact']} of {cell['compared']}")
+    if cell["moved"]:
+        words.append(f"{cell['moved']} moved")
+    return ", ".join(words)
+
+
 def fault_table() -> Iterator[str]:
     """The catalogue by where its faults come from: what was found by what."""
     for path in sorted(HERE.glob("faults-*.json")):
@@ -244,6 +269,7 @@ def patchcheck_table() -> Iterator[str]:
 
 
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "run": run_table,
     "faults": fault_table,
     "survivors": survivor_table,
     "alarms": alarm_table,
