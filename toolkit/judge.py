@@ -32,8 +32,9 @@ from toolkit.verdict import Check, Status, Verdict
 from toolkit.workload.memory import STAT_REFRESH
 
 # The slab caches of zsmalloc: empty, or gone, when there is no pool.  6.12.117 has a pair for each
-# pool, "zspage-zram0"; 6.1.192 has one for each by the same name, and 7.3.4 one for all.
-POOL_SLABS = re.compile(r"(zspage|zs_handle)(-.+)?")
+# pool, "zspage-zram0"; 6.1.192 has one for each by the same name, and 7.3.4 one for all.  A series may add
+# one of its own.
+POOL_SLABS = re.compile(r"(zspage|zs_\w+)(-.+)?")
 
 # What only zram tells of its pools.
 _OF_MM_STAT = frozenset(
