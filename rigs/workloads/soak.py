@@ -35,7 +35,7 @@ cd {directory}
 n=0
 while {going}; do
     for block in $(grep -l '^Movable' memory*/valid_zones | cut -d/ -f1); do
-        echo offline 2>/dev/null >$block/state || continue
+        timeout 30 sh -c "echo offline 2>/dev/null >$block/state" || continue
         echo online_movable >$block/state || exit 1
         n=$((n + 1))
     done

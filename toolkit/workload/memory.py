@@ -6,12 +6,36 @@ from __future__ import annotations
 from toolkit.errors import CommandError
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, modules
+from toolkit.workload.programs import Report
 
 COMPACT = "/proc/sys/vm/compact_memory"
 # Whoever reads it, or writes to it, has the kernel fold its per-CPU counters, so that others are
 # exact (since 4.7, SMP only).  It holds nothing.
 STAT_REFRESH = "/proc/sys/vm/stat_refresh"
 BLOCKS = "/sys/devices/system/memory"
+# Takes each block of movable memory offline and online again, {seconds} long and once at least.
+# A page that somebody holds for a moment stops it, so a block that is refused is tried again.
+# The kernel itself goes on trying for ever (offline_pages(), mm/memory_hotplug.c), until a signal.
+# Prints how often it was done, and the blocks that were refused.
+_CYCLE = """
+cd {blocks}
+done=0 refused='' until=$(( $(cut -d. -f1 /proc/uptime) + {seconds} ))
+while :; do
+    for block in $(grep -l '^Movable' memory*/valid_zones | cut -d/ -f1); do
+        tries={tries}
+        while [ $tries -gt 0 ] && ! timeout {patience_s} sh -c "echo offline 2>/dev/null >$block/state"; do
+            tries=$((tries - 1)); sleep 0.1
+        done
+        if [ $tries -gt 0 ]; then
+            done=$((done + 1)); echo online_movable >$block/state || exit 1
+        else
+            refused="$refused $block"
+        fi
+    done
+    [ $(cut -d. -f1 /proc/uptime) -lt $until ] || break
+done
+echo '{{"offlined": '$done', "refused": "'$refused'"}}'
+"""
 # The memory that there is, by the device tree (devicetree specification, 3.4): an address and a size.
 _MEMORY_NODES = "/sys/firmware/devicetree/base/memory@*/reg"
 
@@ -71,4 +95,41 @@ def add_removable(bench: Bench) -> None:
         f"for state in $(grep -l offline {BLOCKS}/memory*/state); do"
         " echo online_movable >$state || exit 1; done",
         deadline=bench.deadline,
+    )
+
+
+def cycle_blocks(seconds: int = 0, *, tries: int, patience_s: int = 60) -> str:
+    """A command that takes each block of movable memory offline and online again.
+
+    It goes on for so many seconds, through all blocks once at least, and prints a report: how many went
+    `offlined`, and which were `refused` so many times, or after `patience_s` each.
+    """
+    return _CYCLE.format(blocks=BLOCKS, seconds=seconds, tries=tries, patience_s=patience_s)
+
+
+def refused_blocks(report: Report) -> set[str]:
+    """The blocks that stayed online in what `cycle_blocks` did."""
+    return set(report.values["refused"].split())
+
+
+def fill_refused_blocks(bench: Bench, empty: Report) -> None:
+    """Fill so much memory as stayed online, for it would be used first: all else was freed last."""
+    guest = bench.guest
+    block_mib = int(guest.read(f"{BLOCKS}/block_size_bytes"), 16) >> 20
+    guest.execute(
+        "dd if=/dev/zero of=/dev/shm/ballast bs=1M"
+        f" count={len(refused_blocks(empty)) * block_mib} 2>/dev/null",
+        deadline=bench.deadline,
+    )
+
+
+def check_blocks(bench: Bench, label: str, report: Report, empty: Report) -> None:
+    """Check that every block went offline that did so while it was empty."""
+    stuck = refused_blocks(empty)
+    bench.check(
+        f"offline/{label}",
+        refused_blocks(report) <= stuck,
+        expected=f"{empty.number('offlined')} blocks, but for {sorted(stuck) or 'none'}",
+        seen=f"{report.number('offlined')}, but for {sorted(refused_blocks(report)) or 'none'}",
+        because="what could be taken offline while it was empty can be again: all in it can be moved",
     )
