@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory that a guest is not told of when it boots."""
+"""Memory that a guest is not told of when it boots, and memory that goes offline."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,9 @@ import pytest
 from toolkit.deadline import Deadline
 from toolkit.kernel import arch
 from toolkit.rig.guest import Output
+from toolkit.run import run
 from toolkit.workload import memory
+from toolkit.workload.programs import Report
 
 # 768 MiB from 1 GiB on, of which the kernel was told 512 ("mem=512M").
 REG = bytes.fromhex("0000000040000000 0000000030000000")
@@ -54,3 +58,24 @@ def test_memory_that_the_kernel_was_not_told_of_is_added_where_it_was_not(name: 
         assert "online_movable" in guest.ran[-1]
     else:
         assert not guest.ran
+
+
+def test_blocks_that_do_not_go_offline_are_told_and_none_is_waited_for_without_end(tmp_path: Path) -> None:
+    for name, zones in (
+        ("memory1", "Movable"),
+        ("memory2", "Normal"),
+        ("memory3", "Movable"),
+        ("memory4", "Movable"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "valid_zones").write_text(f"{zones}\n", encoding="utf-8")
+    (tmp_path / "memory1/state").write_text("online\n", encoding="utf-8")
+    # A write to it fails; one to a pipe that nobody reads takes for ever.
+    (tmp_path / "memory3/state").mkdir()
+    os.mkfifo(tmp_path / "memory4/state")
+    command = memory.cycle_blocks(tries=1, patience_s=1).replace(memory.BLOCKS, str(tmp_path))
+    done = run(["sh", "-c", command], deadline=Deadline.after(60.0))
+    report = Report(json.loads(done.stdout))
+    assert report.number("offlined") == 1
+    assert memory.refused_blocks(report) == {"memory3", "memory4"}
+    assert (tmp_path / "memory1/state").read_text(encoding="utf-8") == "online_movable\n"
