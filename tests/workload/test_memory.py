@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from toolkit.deadline import Deadline
+from toolkit.errors import HostError
 from toolkit.kernel import arch
 from toolkit.rig.guest import Output
 from toolkit.run import run
@@ -43,21 +44,38 @@ class _Guest:
         return self.files[path]
 
 
+def bench(name: str, modules: Path, *, block: int = 128 << 20) -> SimpleNamespace:
+    """One whose guest has memory that it was not told of, and takes it in blocks of so many bytes."""
+    guest = _Guest(
+        arch.load(name),
+        {
+            "/sys/firmware/devicetree/base/memory@*/reg": REG,
+            "/proc/iomem": IOMEM.encode(),
+            f"{memory.BLOCKS}/block_size_bytes": f"{block:x}\n".encode(),
+        },
+    )
+    internals = SimpleNamespace(modules=lambda: modules)
+    return SimpleNamespace(guest=guest, deadline=Deadline.after(60.0), internals=internals)
+
+
 @pytest.mark.parametrize("name", arch.names())
 def test_memory_that_the_kernel_was_not_told_of_is_added_where_it_was_not(name: str, tmp_path: Path) -> None:
     (tmp_path / "addmem.ko").write_bytes(b"ELF")
-    guest = _Guest(
-        arch.load(name), {"/sys/firmware/devicetree/base/memory@*/reg": REG, "/proc/iomem": IOMEM.encode()}
-    )
-    internals = SimpleNamespace(modules=lambda: tmp_path)
-    memory.add_removable(SimpleNamespace(guest=guest, deadline=Deadline.after(60.0), internals=internals))
-    loaded = [command for command in guest.ran if "insmod" in command]
-    if guest.arch.boot_memory_stays:
+    made = bench(name, tmp_path)
+    memory.add_removable(made)
+    loaded = [command for command in made.guest.ran if "insmod" in command]
+    if made.guest.arch.boot_memory_stays:
         assert len(loaded) == 1
         assert "start=0x60000000 size=0x10000000" in loaded[0]
-        assert "online_movable" in guest.ran[-1]
+        assert "online_movable" in made.guest.ran[-1]
     else:
-        assert not guest.ran
+        assert not made.guest.ran
+
+
+def test_memory_that_is_no_whole_block_is_not_tried(tmp_path: Path) -> None:
+    stays = next(name for name in arch.names() if arch.load(name).boot_memory_stays)
+    with pytest.raises(HostError, match=r"in blocks of 512 MiB, .* 256 MiB from 0x60000000 on are none"):
+        memory.add_removable(bench(stays, tmp_path, block=512 << 20))
 
 
 def test_blocks_that_do_not_go_offline_are_told_and_none_is_waited_for_without_end(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from toolkit.errors import CommandError
+from toolkit.errors import CommandError, HostError
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, modules
 from toolkit.workload.programs import Report
@@ -75,7 +75,8 @@ def keep_quiet(guest: Guest) -> None:
 
 
 def add_removable(bench: Bench) -> None:
-    """Have the memory online, for what can be moved, that the machine has as removable.
+    """Have the memory online, for what can be moved, that the machine has as removable; HostError if
+    the kernel's blocks of memory are too large for that.
 
     arm64 takes no memory offline that it was booted with (prevent_bootmem_remove_notifier(),
     arch/arm64/mm/mmu.c): there the kernel was told of the rest only, and this is added, by a module of
@@ -90,6 +91,13 @@ def add_removable(bench: Bench) -> None:
         line for line in guest.read("/proc/iomem").decode().splitlines() if line.endswith(": System RAM")
     ]
     start = int(known[-1].split()[0].partition("-")[2], 16) + 1
+    block = int(guest.read(f"{BLOCKS}/block_size_bytes"), 16)
+    if start % block or end % block:
+        raise HostError(
+            f"this kernel adds memory in blocks of {block >> 20} MiB, and the machine's"
+            f" {end - start >> 20} MiB from {start:#x} on are none",
+            hint="removable_mib in its file of rigs/",
+        )
     modules.insert(bench, "addmem", f"start={start:#x} size={end - start:#x}")
     guest.execute(
         f"for state in $(grep -l offline {BLOCKS}/memory*/state); do"
