@@ -499,7 +499,8 @@ def started(
         if clone and not rig.balloon:
             say("template")
             frozen = template.template(setup, deadline=deadline)
-            shutil.copyfile(frozen.console, Evidence(directory).boot_log)
+            with template.in_use(frozen):
+                shutil.copyfile(frozen.console, Evidence(directory).boot_log)
             say("clone")
             yield stack.enter_context(template.clone(frozen, directory, deadline=deadline))
         else:

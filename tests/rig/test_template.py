@@ -77,6 +77,17 @@ def test_nothing_goes_from_where_nothing_is(tmp_path: Path) -> None:
     template.evict(Store(tmp_path / "absent"), keep=0)
 
 
+@pytest.mark.qemu
+def test_a_template_that_is_wanted_is_not_the_next_one_to_go(made: Setup, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    wanted = store.publish("template", template.key(made), lambda into: (into / "lock").touch())
+    os.utime(wanted / "lock", (1e8, 1e8))
+    stored(store, "abc")
+    assert template.template(made, deadline=Deadline.after(1.0), store=store).path == wanted
+    template.evict(store, 1)
+    assert [path.name for path in (store.root / "template").glob("[!.]*")] == [wanted.name]
+
+
 def test_a_clone_of_an_evicted_template_says_so(made: Setup, tmp_path: Path) -> None:
     gone = Template(made, tmp_path / "gone")
     with (

@@ -88,6 +88,10 @@ def template(setup: Setup, *, deadline: Deadline, store: Store | None = None) ->
     if found is None:
         evict(kept, _KEPT - 1)
         found = kept.publish(_KIND, name, lambda into: _freeze(setup, into, deadline))
+    else:
+        # Whoever makes another meanwhile evicts those that were not wanted for longest.
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(found / "lock")
     return Template(setup, found)
 
 
@@ -146,7 +150,7 @@ def clone(source: Template, directory: Path, *, deadline: Deadline) -> Iterator[
 def thawed(source: Template, directory: Path) -> Iterator[tuple[Qemu, Console]]:
     """A QEMU whose guest runs on from where the template was frozen: nobody has spoken to it yet."""
     with contextlib.ExitStack() as stack:
-        with _in_use(source) as state:
+        with in_use(source) as state:
             memory = Memory(source.memory, shared=False)
             said = source.greeting.read_bytes()
             qemu = stack.enter_context(
@@ -165,7 +169,7 @@ def thawed(source: Template, directory: Path) -> Iterator[tuple[Qemu, Console]]:
 
 
 @contextlib.contextmanager
-def _in_use(source: Template) -> Iterator[BinaryIO]:
+def in_use(source: Template) -> Iterator[BinaryIO]:
     """The open state of a template that nobody evicts meanwhile, marked as just used."""
     try:
         with (source.path / "lock").open("r") as lock:
