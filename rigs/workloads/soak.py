@@ -12,11 +12,12 @@ DISK_BYTES = 16 << 20
 RESET_BYTES = 2 << 20
 # `pageless run --minutes` says how long.
 MINUTES = float(os.environ.get("PAGELESS_SOAK_MINUTES", "30"))
-# A round ends in checks; it also is what a failure is narrowed down to.
-ROUND_S = 60
+# A round ends in checks, and is what a failure is narrowed down to.  The trace's buffers hold what
+# happens in one, with room to spare.
+ROUND_S = 20
 
-# Contiguous memory is taken piece by piece and given back; blocks of movable memory go offline and
-# come back; a processor does; the pages of zspages are taken out of use.  All may be refused for a while.
+# Contiguous memory is taken piece by piece and given back; a processor goes offline and comes back; the
+# pages of zspages are taken out of use.  All may be refused for a while.
 _CONTIGUOUS = """
 cd /sys/kernel/debug/cma/*/
 n=0 piece=$(( $(cat count) / 32 ))
@@ -29,19 +30,6 @@ while {going}; do
     n=$((n + 1)); sleep 1
 done
 echo '{{"contiguous": '$n'}}'
-"""
-_BLOCKS = """
-cd {directory}
-n=0
-while {going}; do
-    for block in $(grep -l '^Movable' memory*/valid_zones | cut -d/ -f1); do
-        timeout 30 sh -c "echo offline 2>/dev/null >$block/state" || continue
-        echo online_movable >$block/state || exit 1
-        n=$((n + 1))
-    done
-    sleep 2
-done
-echo '{{"blocks": '$n'}}'
 """
 _PROCESSOR = """
 n=0
@@ -83,7 +71,7 @@ CPU = "/sys/devices/system/cpu/cpu1"
     floors={
         "rounds": 1,
         "contiguous": 1,
-        "blocks": 1,
+        "offlined": 1,
         "processors": 2,
         "offline_rounds": 1,
         "resets": 2,
@@ -144,7 +132,6 @@ def _round(
     begin = f"until=$(( $(cut -d. -f1 /proc/uptime) + {seconds} ))\n"
     loops = {
         "contiguous": _CONTIGUOUS.format(going=_GOING),
-        "blocks": _BLOCKS.format(going=_GOING, directory=memory.BLOCKS),
         "processors": _PROCESSOR.format(going=_GOING, cpu=CPU),
         "offline_rounds": _OFFLINE.format(going=_GOING, seed=seed),
     }
@@ -159,6 +146,7 @@ def _round(
         "compacting": f"{poke} --every-ms=300 {kept.sysfs}/compact {written.sysfs}/compact",
         "idle": f"{poke} --every-ms=70 --value=all {written.sysfs}/idle",
         "writing": f"{poke} --every-ms=110 --value=idle {written.sysfs}/writeback",
+        "blocks": memory.cycle_blocks(seconds, tries=1, patience_s=30, pause_s=2),
         **{name: begin + loop for name, loop in loops.items()},
     }
     reports = run_together(bench, {f"{name}-{turn}": command for name, command in commands.items()})

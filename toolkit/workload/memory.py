@@ -33,6 +33,7 @@ while :; do
         fi
     done
     [ $(cut -d. -f1 /proc/uptime) -lt $until ] || break
+    sleep {pause_s}
 done
 echo '{{"offlined": '$done', "refused": "'$refused'"}}'
 """
@@ -106,13 +107,16 @@ def add_removable(bench: Bench) -> None:
     )
 
 
-def cycle_blocks(seconds: int = 0, *, tries: int, patience_s: int = 60) -> str:
+def cycle_blocks(seconds: int = 0, *, tries: int, patience_s: int = 60, pause_s: int = 0) -> str:
     """A command that takes each block of movable memory offline and online again.
 
-    It goes on for so many seconds, through all blocks once at least, and prints a report: how many went
-    `offlined`, and which were `refused` so many times, or after `patience_s` each.
+    It goes on for so many seconds, through all blocks once at least, with a pause after each time, and
+    prints a report: how many went `offlined`, and which were `refused` so many times, or after `patience_s`
+    each.
     """
-    return _CYCLE.format(blocks=BLOCKS, seconds=seconds, tries=tries, patience_s=patience_s)
+    return _CYCLE.format(
+        blocks=BLOCKS, seconds=seconds, tries=tries, patience_s=patience_s, pause_s=pause_s
+    )
 
 
 def refused_blocks(report: Report) -> set[str]:
