@@ -134,6 +134,22 @@ def test_pages_that_stay_isolated_are_told(compacted: Evidence) -> None:
     assert bad(compacted) == {"leak/isolated"}
 
 
+@pytest.mark.parametrize("counter", ["pgmigrate_success", "pgmigrate_fail"])
+@pytest.mark.parametrize("amount", [-1000, 1000])
+def test_migrations_that_the_counters_do_not_have_as_they_were_are_told(
+    recorded: Recorded, counter: str, amount: int
+) -> None:
+    evidence = recorded("fragment-and-compact-x86_64")
+    assert "migration/counted" not in bad(evidence)
+    vmstat = evidence.checkpoint("end") / "proc/vmstat"
+    text = vmstat.read_text(encoding="utf-8")
+    seen = int(re.search(rf"^{counter} (\d+)$", text, re.MULTILINE)[1])  # type: ignore[index]
+    edit(vmstat, rf"^{counter} \d+$", f"{counter} {seen + amount}")
+    check = checked(evidence, "migration/counted")
+    assert check.status is Status.FAIL
+    assert counter in check.summary
+
+
 def test_a_counter_that_stays_below_zero_is_told(compacted: Evidence) -> None:
     line = "[   12.0000{}] vmstat_refresh: nr_isolated_file -{}\n"
     with compacted.console_log.open("a", encoding="utf-8") as console:

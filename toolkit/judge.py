@@ -14,7 +14,8 @@ from functools import cached_property
 from toolkit import saved
 from toolkit.collect import health, meminfo, slabinfo, vmstat, zoneinfo, zram, zsmalloc
 from toolkit.collect.ftrace import Losses, Recording
-from toolkit.collect.operations import Traced, traced
+from toolkit.collect.migrations import CALL, Migrations, migrations
+from toolkit.collect.operations import Traced, marks, traced
 from toolkit.collect.snapshot import Snapshot
 from toolkit.collect.trace import Trace
 from toolkit.errors import CaptureError, StoreError, TraceError
@@ -87,10 +88,24 @@ class Case:
         decoded = recording.trace()
         return decoded, recording.losses(decoded)
 
+    @property
+    def trace(self) -> Trace:
+        return self._recorded[0]
+
     @cached_property
     def traced(self) -> Traced:
         """What was done to zsmalloc."""
-        return traced(self._recorded[0])
+        return traced(self.trace)
+
+    @cached_property
+    def migrations(self) -> Migrations | None:
+        """What was migrated; None if the kernel does not tell."""
+        return migrations(self.trace)
+
+    @cached_property
+    def marks(self) -> Mapping[str, int]:
+        """The place of each checkpoint in the trace."""
+        return marks(self.trace)
 
     @property
     def losses(self) -> Losses:
@@ -138,7 +153,7 @@ def judge(
     if case.facts.ending is Ending.FINISHED:
         try:
             # One after the other, so that a trace that cannot be followed is told with what it lost.
-            for examine in (_trace, _floors, _leaks, _invariants, _model, _inspected, _oracles):
+            for examine in (_trace, _floors, _leaks, _invariants, _migration, _model, _inspected, _oracles):
                 checks += examine(case)
             counters = case.counters
         except (CaptureError, TraceError, StoreError) as error:
@@ -360,6 +375,31 @@ def _zram_invariants(
             f"{where}: {stored} pages stored, {stat.same_pages} same-filled, {on_disk} written back,"
             f" but {table.obj_used} objects"
         )
+
+
+def _migration(case: Case) -> Iterator[Check]:
+    """What the kernel counts as migrated is what was."""
+    name = "migration/counted"
+    calls = case.migrations
+    if calls is None:
+        yield Check(name, Status.SKIP, f"the kernel has no tracepoint {CALL}")
+        return
+    wrong = [
+        f"migrate_pages() counted {calls.counted[call]} pages, drivers moved {calls.moved[call]} in that call"
+        for call in calls.miscounted
+    ]
+    # A counter is read after its checkpoint's mark, and before the next one: less what had been counted
+    # at those two, it is what it was before the trace began, the same for all checkpoints.
+    at_marks = [calls.before(case.marks[checkpoint]) for checkpoint in case.facts.checkpoints]
+    at_marks.append(calls.before(len(case.trace)))
+    for counter in at_marks[0]:
+        seen = [vmstat.COLLECTOR.read(files, vmstat.PATH)[counter] for files in case.snapshots.values()]
+        least = max(value - later[counter] for value, later in zip(seen, at_marks[1:], strict=True))
+        most = min(value - now[counter] for value, now in zip(seen, at_marks, strict=False))
+        if least > most:
+            wrong.append(f"{counter} went from {seen[0]} to {seen[-1]}, by its calls {at_marks[-1][counter]}")
+    looked = f"{len(calls.order)} calls of migrate_pages(), {calls.counted.sum()} pages"
+    yield _none_of(name, wrong, looked, "each page that moved is counted, and once")
 
 
 def _oracles(case: Case) -> Iterator[Check]:

@@ -42,6 +42,16 @@ class Traced:
     steps: Steps | None = None
 
 
+def marks(trace: Trace) -> dict[str, int]:
+    """The place of each checkpoint among all events of the trace, in their order."""
+    printed = trace.events("print")
+    return {
+        text.removeprefix(MARK).rstrip("\n"): order
+        for order, text in zip(_order(printed), printed.texts("buf"), strict=True)
+        if text.startswith(MARK)
+    }
+
+
 def traced(trace: Trace) -> Traced:
     """What was done; TraceError if the trace has a return without its call."""
     try:
@@ -72,11 +82,7 @@ def _traced(trace: Trace) -> Traced:
     freed = free.numbers("handle")
     # zs_free() returns at once for NULL and for an error.
     real = ~_failed(freed)
-    marks = [
-        (order, text.removeprefix(MARK).rstrip("\n"))
-        for order, text in zip(_order(trace.events("print")), trace.events("print").texts("buf"), strict=True)
-        if text.startswith(MARK)
-    ]
+    named = marks(trace)
     nothing = np.uint64(0)
     rows = [
         _rows(Op.CREATE, create_return, create_returns[made], pool=created[made]),
@@ -92,7 +98,7 @@ def _traced(trace: Trace) -> Traced:
         _rows(Op.FREE, free, real, pool=free.numbers("pool")[real], handle=freed[real]),
         _rows(Op.COMPACT, compact, begins, pool=compact.numbers("pool")[begins]),
         np.array(
-            [(order, Op.MARK, nothing, index, nothing, 0) for index, (order, _) in enumerate(marks)], _ROW
+            [(order, Op.MARK, nothing, index, nothing, 0) for index, order in enumerate(named.values())], _ROW
         ),
     ]
     table = np.concatenate(rows)
@@ -103,7 +109,7 @@ def _traced(trace: Trace) -> Traced:
         size=table["size"].copy(),
         handle=table["handle"].copy(),
         thread=table["thread"].copy(),
-        marks=tuple(name for _, name in marks),
+        marks=tuple(named),
     )
     counts = dict(trace.counts)
     for event in trace.formats:

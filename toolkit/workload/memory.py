@@ -114,9 +114,7 @@ def cycle_blocks(seconds: int = 0, *, tries: int, patience_s: int = 60, pause_s:
     prints a report: how many went `offlined`, and which were `refused` so many times, or after `patience_s`
     each.
     """
-    return _CYCLE.format(
-        blocks=BLOCKS, seconds=seconds, tries=tries, patience_s=patience_s, pause_s=pause_s
-    )
+    return _CYCLE.format(blocks=BLOCKS, seconds=seconds, tries=tries, patience_s=patience_s, pause_s=pause_s)
 
 
 def refused_blocks(report: Report) -> set[str]:
