@@ -60,3 +60,11 @@ def test_an_apply_error_names_patch_file_and_hunk() -> None:
     error = errors.ApplyError("0001-x.patch", "mm/x.c", "@@ -1 +1 @@", detail="the rejects")
     assert str(error) == "0001-x.patch does not apply: mm/x.c, hunk @@ -1 +1 @@"
     assert str(errors.ApplyError("0001-x.patch", "mm/x.c", "")) == "0001-x.patch does not apply: mm/x.c"
+
+
+def test_of_a_script_a_message_has_the_beginning_only() -> None:
+    script = "cd /sys\n" + "\n".join(f"echo {n} >state" for n in range(100))
+    error = errors.CommandError(script, 1, "")
+    assert error.message.startswith("in the guest, 'cd /sys echo 0 >state echo 1")
+    assert error.message.endswith(" ...' ended with status 1")
+    assert error.command == script

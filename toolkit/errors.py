@@ -35,9 +35,13 @@ The exit status follows `git bisect run`: 1-124 blame the commit, 125 means
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
+
+# So much of a command has room in a message.
+_BRIEF = 120
 
 
 class PagelessError(Exception):
@@ -129,11 +133,16 @@ class HangError(GuestError):
     """The guest stopped answering although QEMU runs."""
 
 
+def brief(command: str) -> str:
+    """A command, quoted, of a script no more than its beginning, as a message has room for."""
+    return repr(textwrap.shorten(command, _BRIEF, placeholder=" ..."))
+
+
 class CommandError(GuestError):
     """A command in the guest ended with a status that was not expected."""
 
     def __init__(self, command: str, status: int, output: str) -> None:
-        super().__init__(f"in the guest, {command!r} ended with status {status}", detail=output[-4000:])
+        super().__init__(f"in the guest, {brief(command)} ended with status {status}", detail=output[-4000:])
         self.command = command
         self.status = status
         self.output = output

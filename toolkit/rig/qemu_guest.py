@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolkit.deadline import Deadline
-from toolkit.errors import BootError, CommandError, CrashError, HangError, PagelessError, QemuError
+from toolkit.errors import BootError, CommandError, CrashError, HangError, PagelessError, QemuError, brief
 from toolkit.kernel.arch import Arch
 from toolkit.rig import console as consoles
 from toolkit.rig import qemu as qemus
@@ -104,7 +104,7 @@ class QemuGuest:
             output = self._session.execute(command, deadline=deadline, stdin=stdin)
         except ssh.Lost as error:
             self.note(command, stdin, 0)
-            raise self._explained(f"while it ran {command!r}", str(error)) from error
+            raise self._explained(f"while it ran {brief(command)}", str(error)) from error
         except ssh.Late as error:
             raise self._stuck(error.output) from None
         self.note(command, stdin, output.status)
@@ -195,15 +195,15 @@ class QemuGuest:
         except (ssh.Lost, ssh.Late):
             answers = False
         if self._console.fatal is not None or self._qemu.gone:
-            return self._explained(f"while it ran {output.command!r}", "it ended")
+            return self._explained(f"while it ran {brief(output.command)}", "it ended")
         if answers:
             interrogate(self._qemu, self._console)
         elif waits_for_network(self._qemu, self._console, self.machine.cpus):
-            return _unreached(self._console, repr(output.command))
+            return _unreached(self._console, brief(output.command))
         self._hung = True
         state = "still answers" if answers else "does not answer"
         return HangError(
-            f"{output.command!r} did not end in time; the guest {state}",
+            f"{brief(output.command)} did not end in time; the guest {state}",
             hint=f"what its processors and tasks did: {self.directory}",
             detail=consoles.tail(self.console()),
         )
