@@ -62,6 +62,8 @@ def exercise(bench: Bench) -> None:
         guest.execute(_FILL.format(piece=disk.slots // PIECES, options=disk.options), deadline=bench.deadline)
         bench.checkpoint("filled")
         guest.execute(f"rm {FILE}", deadline=bench.deadline)
+        # Unevictable pages are those that mlock() keeps: zspages are none.
+        guest.write(memory.COMPACT_UNEVICTABLE, "0")
 
         guest.execute(_COUNT, deadline=bench.deadline)
         blocks = [_free_blocks(bench, 0)]

@@ -9,6 +9,8 @@ from toolkit.workload import Bench, modules
 from toolkit.workload.programs import Report
 
 COMPACT = "/proc/sys/vm/compact_memory"
+# Whether compaction moves unevictable pages, too.
+COMPACT_UNEVICTABLE = "/proc/sys/vm/compact_unevictable_allowed"
 # Whoever reads it, or writes to it, has the kernel fold its per-CPU counters, so that others are
 # exact (since 4.7, SMP only).  It holds nothing.
 STAT_REFRESH = "/proc/sys/vm/stat_refresh"
