@@ -5,15 +5,18 @@ from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
 
 DISK_BYTES = 4 << 20
+# So many pages move at the least: of those that are tried, most are zspages'.
+LEAST = 20
+COUNTER = "pgmigrate_success"
 
 
 @workload(
     suites=["smoke", "quick", "full"],
     deadline_s=180,
     single_threaded=True,
-    needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
     machine="single",
-    floors={"offlined": 20, "zs_page_migrate": 20, "bytes_verified": 3 * DISK_BYTES // 2},
+    floors={"offlined": LEAST, "zs_page_migrate": LEAST, "bytes_verified": 3 * DISK_BYTES // 2},
 )
 def exercise(bench: Bench) -> None:
     """Move pages of a zram disk at rest, by soft offlining, then merge and free their zspages."""
@@ -23,7 +26,16 @@ def exercise(bench: Bench) -> None:
         disk.run("filled", "write --mix=spread")
         bench.checkpoint("filled")
 
+        before = memory.counters(guest, COUNTER)[COUNTER]
         run(bench, "offlined", f"offline --pages=240 --tries=2400 --seed={bench.seed}")
+        moved = memory.counters(guest, COUNTER)[COUNTER] - before
+        bench.check(
+            "offline/moved",
+            moved >= LEAST,
+            expected=f"{LEAST} or more pages moved",
+            seen=moved,
+            because="a page of a zspage at rest can be moved, and so taken out of use",
+        )
         disk.settle("offlined")
 
         disk.run("thinned", "discard --step=2")
