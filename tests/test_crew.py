@@ -229,18 +229,36 @@ def test_every_cell_has_a_record_and_a_lost_one_is_trouble_of_the_host(
     assert saved.to_plain(found[0])
 
 
-@pytest.mark.parametrize("second", [Ending.FINISHED, Ending.LOST])
-def test_a_cell_that_the_host_lost_is_run_once_more_and_what_it_left_is_kept(
-    second: Ending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+STALL = "[   94.919578] rcu: INFO: rcu_sched self-detected stall on CPU\n"
+WARNING = "[   95.000000] WARNING: CPU: 0 PID: 1 at mm/zsmalloc.c:1 zs_free+0x1/0x2\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ((Ending.LOST, ""), True),
+        ((Ending.FINISHED, STALL), True),
+        ((Ending.HUNG, STALL), False),
+        ((Ending.FINISHED, STALL + WARNING), False),
+        ((Ending.FINISHED, ""), False),
+    ],
+)
+@pytest.mark.parametrize("second", [(Ending.FINISHED, "fine"), (Ending.FINISHED, STALL), (Ending.LOST, "")])
+def test_a_cell_that_met_trouble_of_the_host_is_run_once_more_and_what_it_left_is_kept(
+    first: tuple[Ending, str],
+    told: bool,
+    second: tuple[Ending, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept_run = Archive(tmp_path).begin([], (FILL,))
     prepared = type("Prepared", (), {"kernel": object(), "tree": None, "unfit": lambda self, workload: ""})()
-    endings = [Ending.LOST, second]
+    attempts = [first, second]
 
     def attempt(evidence: Evidence, *_: object) -> tuple[Facts, Mapping[str, float]]:
-        ending = endings.pop(0)
-        evidence.console_log.write_text(ending, encoding="utf-8")
-        return Facts("fill", True, {}, "", 4096, None, ending), {}
+        ending, console = attempts.pop(0)
+        evidence.console_log.write_text(console, encoding="utf-8")
+        return Facts("fill", True, {}, "", 4096, None, ending, trouble="some"), {}
 
     monkeypatch.setattr(pipeline, "_attempt", attempt)
     monkeypatch.setattr(pipeline, "internals", lambda *_: None)
@@ -251,8 +269,11 @@ def test_a_cell_that_the_host_lost_is_run_once_more_and_what_it_left_is_kept(
     )
     workload = catalogue.load("fill")
     done = pipeline._cell(kept_run, FILL, workload, prepared, True, _Quiet())
-    assert (done.ending, endings) == (second, [])
+    ending, console = second if told else first
+    assert (done.ending, len(attempts)) == (ending, 0 if told else 1)
     directory = kept_run.evidence(FILL).directory
-    assert (directory / "console.log").read_text(encoding="utf-8") == second
+    assert (directory / "console.log").read_text(encoding="utf-8") == console
     lost = directory.with_name(f"{directory.name}.lost")
-    assert (lost / "console.log").read_text(encoding="utf-8") == Ending.LOST
+    assert lost.exists() == told
+    if told:
+        assert (lost / "console.log").read_text(encoding="utf-8") == first[1]

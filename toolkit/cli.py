@@ -1394,8 +1394,8 @@ def sim(
 @kernel_option
 @series_option
 @click.option("--arch", "-a", help="An architecture.  [default: this host's, or ARCH]")
-@click.option("--workload", "-w", "workloads", multiple=True, default=["quick", "races", "full"], show_default=True,
-              help="Workloads or suites that look for them.")  # fmt: skip
+@click.option("--workload", "-w", "workloads", multiple=True, default=["quick", "races", "full"],
+              show_default=True, help="Workloads or suites that look for them.")  # fmt: skip
 @click.option("--config", "-c", help="Fragments for all.  [default: what each fault says]")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the workloads.")
 @click.option("--sim/--no-sim", default=True, help="Begin with mm/zsmalloc.c in user space.")

@@ -64,6 +64,7 @@ from toolkit.rig.machine import Machine
 from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import QemuGuest, boot
 from toolkit.rig.recording import Failure, Recording, Schedule, Step, Transcript
+from toolkit.rig.splats import Kind, find_reports
 from toolkit.store import default_store
 from toolkit.userspace import sim, together
 from toolkit.userspace.build import Program, compile_tree, directory_reader, tree_reader
@@ -822,10 +823,10 @@ def _cell(
     with progress.step(f"run {cell.label}") as say:
         unfit = prepared.unfit(workload)
         if prepared.kernel is None:
-            assert prepared.trouble is not None
-            trouble = prepared.trouble
+            unbuilt = prepared.trouble
+            assert unbuilt is not None
             facts = replace(
-                _untouched(workload), ending=Ending.UNBUILT, trouble=trouble.message, detail=trouble.detail
+                _untouched(workload), ending=Ending.UNBUILT, trouble=unbuilt.message, detail=unbuilt.detail
             )
             durations: Mapping[str, float] = {}
         elif unfit:
@@ -834,10 +835,11 @@ def _cell(
         else:
             known = internals(Target.of(cell), prepared.tree, prepared.kernel, say)
             facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
-            if facts.ending is Ending.LOST and not run.interrupted():
+            trouble = _accident(facts, evidence)
+            if trouble and not run.interrupted():
                 # Trouble of the host says nothing of the kernel; what comes again is no accident.
                 lost = evidence.directory.with_name(f"{evidence.directory.name}.lost")
-                logger.warning("%s: %s (see %s); it is run once more", cell.label, facts.trouble, lost)
+                logger.warning("%s: %s (see %s); it is run once more", cell.label, trouble, lost)
                 shutil.rmtree(lost, ignore_errors=True)
                 evidence.directory.rename(lost)
                 evidence.directory.mkdir()
@@ -850,6 +852,16 @@ def _cell(
             raise KeyboardInterrupt
         say("judging")
         return _record(kept_run, cell, prepared, facts, durations)
+
+
+def _accident(facts: Facts, evidence: Evidence) -> str:
+    """What trouble of the host the guest met, if that is all that can be said of it; else empty."""
+    if facts.ending is Ending.LOST:
+        return facts.trouble
+    reports = find_reports(evidence.console()) if facts.ending is Ending.FINISHED else ()
+    if reports and all(report.kind is Kind.SLOW_HOST for report in reports):
+        return f"{reports[0].title} (a busy host is the likelier cause)"
+    return ""
 
 
 def _attempt(

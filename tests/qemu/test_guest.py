@@ -17,11 +17,12 @@ import pytest
 from tests.qemu.conftest import BOOT_S, CLONE_S
 from toolkit.deadline import Deadline
 from toolkit.errors import BootError, CommandError, CrashError, HangError, QemuError
-from toolkit.rig import cpio, qemu, qemu_guest, template
+from toolkit.rig import cpio, qemu, qemu_guest, splats, template
 from toolkit.rig.console import Phase, Progress
 from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import Ending, QemuGuest
 from toolkit.rig.template import Template
+from toolkit.store import Store
 
 pytestmark = [pytest.mark.qemu, pytest.mark.kernel]
 
@@ -171,6 +172,17 @@ def test_a_clone_that_nothing_reaches_blames_the_host_and_not_the_kernel(
         waited = qemu_guest.answering(frozen.setup, process, console, deadline=Deadline.after(5.0))
         with pytest.raises(QemuError, match="the network to the guest brings nothing"), waited:
             pass
+
+
+def test_a_guest_that_stalled_is_not_kept_to_be_cloned(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalled = splats.find_reports("[   94.919578] rcu: INFO: rcu_sched self-detected stall on CPU\n")
+    monkeypatch.setattr(splats, "find_reports", lambda text: stalled)
+    store = Store(tmp_path)
+    with pytest.raises(QemuError, match="too slow: rcu: INFO: rcu_sched"):
+        template.template(setup, deadline=Deadline.after(BOOT_S), store=store)
+    assert store.find("template", template.key(setup)) is None
 
 
 def test_a_guest_that_works_behind_a_dead_network_is_a_hang(

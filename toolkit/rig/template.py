@@ -22,11 +22,12 @@ from toolkit.deadline import Deadline
 from toolkit.errors import QemuError
 from toolkit.rig import console as consoles
 from toolkit.rig import qemu as qemus
-from toolkit.rig import ssh
+from toolkit.rig import splats, ssh
 from toolkit.rig.console import Console
 from toolkit.rig.monitor import Monitor
 from toolkit.rig.qemu import Memory, Qemu, Setup
 from toolkit.rig.qemu_guest import QemuGuest, answering, explained, wait_booted
+from toolkit.rig.splats import Kind
 from toolkit.store import Store
 
 logger = logging.getLogger(__name__)
@@ -197,6 +198,10 @@ def _freeze(setup: Setup, into: Path, deadline: Deadline) -> None:
         qemu.monitor.give("state", state)
         qemu.monitor.execute("migrate", uri="fd:state")
         _wait_migrated(qemu.monitor, Deadline.after(_MIGRATION_S))
+        stalls = [found for found in splats.find_reports(console.text()) if found.kind is Kind.SLOW_HOST]
+        if stalls:
+            # All its clones would have that in their log.
+            raise QemuError(f"a guest to be cloned was too slow: {stalls[0].title}", hint="try again")
 
 
 def _ignore_shared(control: Monitor) -> None:
