@@ -32,15 +32,6 @@ echo '-:counted/isolate_calls' >>kprobe_events && echo '-:counted/isolate_reache
 """
 COUNTED = ("isolate_calls", "isolate_reached")
 
-_FILL = f"""
-n=0
-while [ $n -lt {PIECES} ]; do
-    zblk write --mix=mixed --from=$((n * {{piece}})) --to=$(((n + 1) * {{piece}})) {{options}} || exit 1
-    head -c {FILE_KIB}k /dev/zero >>{FILE} || exit 1
-    n=$((n + 1))
-done >/dev/null
-"""
-
 
 @workload(
     suites=["full"],
@@ -59,7 +50,7 @@ def exercise(bench: Bench) -> None:
     guest = bench.guest
     memory.keep_quiet(guest)
     with zram.known_disk(bench, DISK_BYTES) as disk:
-        guest.execute(_FILL.format(piece=disk.slots // PIECES, options=disk.options), deadline=bench.deadline)
+        disk.fill_beside(FILE, pieces=PIECES, file_kib=FILE_KIB)
         bench.checkpoint("filled")
         guest.execute(f"rm {FILE}", deadline=bench.deadline)
         # Unevictable pages are those that mlock() keeps: zspages are none.

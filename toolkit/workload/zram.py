@@ -182,6 +182,16 @@ def disk(
         yield device
 
 
+_FILL_BESIDE = """
+n=0
+while [ $n -lt {pieces} ]; do
+    zblk write --mix=mixed --from=$((n * {slots})) --to=$(((n + 1) * {slots})) {options} || exit 1
+    head -c {file_kib}k /dev/zero >>{file} || exit 1
+    n=$((n + 1))
+done >/dev/null
+"""
+
+
 @dataclass(frozen=True)
 class KnownDisk:
     """A zram disk whose every slot zblk knows; `options` tell zblk of both."""
@@ -194,6 +204,15 @@ class KnownDisk:
     def run(self, label: str, command: str) -> Report:
         """Run a command of zblk on it, as `programs.run` does."""
         return run(self.bench, label, f"zblk {command} {self.options}")
+
+    def fill_beside(self, file: str, *, pieces: int, file_kib: int) -> None:
+        """Fill it in so many pieces, after each of which a file grows: both have pages in every block."""
+        self.bench.guest.execute(
+            _FILL_BESIDE.format(
+                pieces=pieces, slots=self.slots // pieces, options=self.options, file=file, file_kib=file_kib
+            ),
+            deadline=self.bench.deadline,
+        )
 
     def settle(self, label: str) -> None:
         """At rest: verify all of it, and what zram accounts; a checkpoint."""

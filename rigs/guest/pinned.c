@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Pages that cannot be moved for a while, for a pipe has them, too; and can, once it was read.
+ *
+ *   pinned --pages=N --compact=FILE
+ *
+ * While they are pinned, all memory is compacted, by a write to FILE, and each of the pages is asked to be
+ * taken out of use, which must be refused.  They stay the pages that the pipe has: what is written to
+ * them then is read from it.  Afterwards they are asked again, and move.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <getopt.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "report.h"
+
+/* Of newer headers than the oldest that this is compiled with. */
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+
+#define SEED 1
+#define WRITTEN version_after(0, MIX_RANDOM)
+#define WRITTEN_PINNED version_after(WRITTEN, MIX_RANDOM)
+
+static const struct option long_options[] = {
+	{ "pages", required_argument, NULL, 'p' },
+	{ "compact", required_argument, NULL, 'c' },
+	{ 0 },
+};
+
+static size_t page_bytes;
+static struct mismatches mismatches = MISMATCHES_NONE;
+
+static void fill(unsigned char *memory, size_t pages, uint32_t version)
+{
+	for (size_t page = 0; page < pages; page++)
+		content_fill(memory + page * page_bytes, SEED, page, version, page_bytes);
+}
+
+static void verify(const unsigned char *memory, size_t pages, void *scratch)
+{
+	for (size_t page = 0; page < pages; page++)
+		content_holds(memory + page * page_bytes, scratch, SEED, page, WRITTEN_PINNED, page_bytes,
+			      &mismatches);
+}
+
+/* Returns how many of the pages the kernel says to have taken out of use. */
+static size_t offline(unsigned char *memory, size_t pages)
+{
+	size_t done = 0;
+
+	for (size_t page = 0; page < pages; page++) {
+		if (!madvise(memory + page * page_bytes, page_bytes, MADV_SOFT_OFFLINE))
+			done++;
+		else if (errno == EINVAL || errno == EPERM)
+			die(STATUS_IO, errno, "taking a page out of use");
+	}
+	return done;
+}
+
+static void compact(const char *path)
+{
+	int file = open(path, O_WRONLY);
+
+	if (file < 0 || write(file, "1", 1) != 1)
+		die(STATUS_IO, errno, "%s", path);
+	close(file);
+}
+
+int main(int argc, char **argv)
+{
+	const char *compact_file = NULL;
+	size_t pages = 0, bytes, pinned = 0, moved;
+	unsigned char *memory, *got, *scratch;
+	int pipes[2], option;
+
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'p': pages = parse_number("--pages", optarg); break;
+		case 'c': compact_file = optarg; break;
+		default: exit(STATUS_USAGE);
+		}
+	}
+	if (!pages || !compact_file || optind < argc)
+		die(STATUS_USAGE, 0, "usage: pinned --pages=N --compact=FILE");
+
+	page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	bytes = pages * page_bytes;
+	memory = aligned(page_bytes, bytes);
+	got = aligned(page_bytes, bytes);
+	scratch = aligned(page_bytes, page_bytes);
+	/* Of a huge page all is one. */
+	madvise(memory, bytes, MADV_NOHUGEPAGE);
+	fill(memory, pages, WRITTEN);
+	if (pipe(pipes) || fcntl(pipes[1], F_SETPIPE_SZ, (int)bytes) < (int)bytes)
+		die(STATUS_IO, errno, "a pipe of %zu bytes", bytes);
+	while (pinned < bytes) {
+		struct iovec rest = { memory + pinned, bytes - pinned };
+		ssize_t taken = vmsplice(pipes[1], &rest, 1, SPLICE_F_NONBLOCK);
+
+		if (taken <= 0)
+			die(STATUS_IO, errno, "vmsplice of %zu bytes", bytes - pinned);
+		pinned += (size_t)taken;
+	}
+
+	compact(compact_file);
+	moved = offline(memory, pages);
+	printf("{\"program\": \"pinned\", \"refused\": %zu", pages - moved);
+	fill(memory, pages, WRITTEN_PINNED);
+	for (size_t at = 0; at < bytes;) {
+		ssize_t count = read(pipes[0], got + at, bytes - at);
+
+		if (count <= 0)
+			die(STATUS_IO, errno, "reading the pipe");
+		at += (size_t)count;
+	}
+	verify(got, pages, scratch);
+
+	moved = offline(memory, pages);
+	verify(memory, pages, scratch);
+	printf(", \"moved\": %zu, \"bytes_verified\": %zu", moved, 2 * bytes);
+	return report_end(&mismatches);
+}

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Pages that somebody holds are among those that are to be moved: they stay, and are given back."""
+
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import run
+
+DISK_BYTES = 16 << 20
+# The disk is filled in so many pieces, between which a file grows: without that, zspages are in the way.
+PIECES = 32
+FILE_KIB = 512
+FILE = "/tmp/grown"
+PAGES = 128
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=180,
+    single_threaded=True,
+    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE"],
+    machine="single",
+    floors={"refused": PAGES, "zs_page_migrate": 20, "bytes_verified": DISK_BYTES},
+)
+def exercise(bench: Bench) -> None:
+    """Compact memory, and take pages out of use, while a pipe holds them, a zram disk beside them."""
+    guest = bench.guest
+    memory.keep_quiet(guest)
+    with zram.known_disk(bench, DISK_BYTES) as disk:
+        disk.fill_beside(FILE, pieces=PIECES, file_kib=FILE_KIB)
+        guest.execute(f"rm {FILE}", deadline=bench.deadline)
+        bench.checkpoint("filled")
+        report = run(bench, "pinned", f"pinned --pages={PAGES} --compact={memory.COMPACT}")
+        refused, moved = report.number("refused"), report.number("moved")
+        bench.count("refused", refused)
+        bench.check(
+            "pinned/refused",
+            refused == PAGES,
+            expected=f"all {PAGES} refused",
+            seen=refused,
+            because="a page that has more users than are known cannot be moved",
+        )
+        bench.check(
+            "pinned/moved",
+            moved >= PAGES // 2,
+            expected=f"{PAGES // 2} or more of {PAGES} moved",
+            seen=moved,
+            because="nobody holds them any more",
+        )
+        disk.settle("released")
