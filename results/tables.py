@@ -240,7 +240,10 @@ def _median(found: Any, where: Sequence[str]) -> str:
 
 def patchcheck_table() -> Iterator[str]:
     """What each patch of a series came to, by itself."""
-    for path in sorted(HERE.glob("patchcheck-*.json")):
+    for number, path in enumerate(sorted(HERE.glob("patchcheck-*.json"), reverse=True)):
+        if number:
+            # Else one table would go on in the other.
+            yield ""
         found = saved.read(Patchcheck, path)
         archs = tuple(found.baseline)
         rows: list[tuple[object, ...]] = [
@@ -254,11 +257,11 @@ def patchcheck_table() -> Iterator[str]:
         ]
         first = [summary.counted(found.baseline[arch]) for arch in archs]
         rows.append(("before the series", "", *first, *([""] * 2 * len(archs))))
-        for number in dict.fromkeys(step.number for step in found.steps):
-            steps = [step for step in found.steps if step.number == number]
+        for step_number in dict.fromkeys(step.number for step in found.steps):
+            steps = [step for step in found.steps if step.number == step_number]
             rows.append(
                 (
-                    f"{number}. {steps[0].subject}",
+                    f"{step_number}. {steps[0].subject}",
                     sum(len(step.new_warnings) for step in steps),
                     *(summary.counted(step.suite) for step in steps),
                     *("?" if step.growth is None else f"{step.growth.bytes:+d}" for step in steps),
