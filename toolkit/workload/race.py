@@ -609,11 +609,11 @@ class Alike:
         seen = self.bench.guest.read(self.seen)
         self._check(label, expected, seen)
 
-    def verify(self) -> None:
+    def verify(self, label: str = "all") -> None:
         """All of it, after it was refilled."""
         command = f"dd if={self.device.device} bs={self.page} iflag=direct 2>/dev/null"
         seen = self.bench.guest.execute(command, deadline=self.bench.deadline).stdout
-        self._check("all", b"".join(self.content), seen)
+        self._check(label, b"".join(self.content), seen)
 
     def _check(self, label: str, expected: bytes, seen: bytes) -> None:
         wrong = [at for at, (one, other) in enumerate(zip(expected, seen, strict=False)) if one != other]
