@@ -45,6 +45,8 @@ def kind(fault: faults.Fault) -> str:
         return "drawn by lot over zsmalloc, migration and zram"
     if fault.history[:4].isdecimal():
         return "bugs that upstream had"
+    if "without sight" in fault.history:
+        return "written without sight of the suite"
     if "race" in fault.history:
         return "windows that only a choreographed race holds open"
     return "wrong on purpose"
