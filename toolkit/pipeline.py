@@ -544,6 +544,10 @@ class GuestBench:
                 saved.write(self.evidence.inspection(name), self.eye.look())
         self.checkpoints.append(name)
 
+    def drain(self) -> None:
+        with self.guest.unnoted():
+            self.recorder.drain(self.guest, self.deadline)
+
     def check(self, name: str, holds: bool, *, expected: object, seen: object, because: str) -> None:
         status = Status.PASS if holds else Status.FAIL
         summary = "as expected" if holds else f"expected {expected}, seen {seen}"

@@ -6,15 +6,16 @@ import os
 
 from toolkit.deadline import Deadline
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run, run_together
+from toolkit.workload.programs import page_bytes, run, run_beside
 
 DISK_BYTES = 16 << 20
 RESET_BYTES = 2 << 20
 # `pageless run --minutes` says how long.
 MINUTES = float(os.environ.get("PAGELESS_SOAK_MINUTES", "30"))
-# A round ends in checks, and is what a failure is narrowed down to.  The trace's buffers hold what
-# happens in one, with room to spare.
-ROUND_S = 20
+# A round ends in checks; it also is what a failure is narrowed down to.
+ROUND_S = 60
+# What happens in so many seconds the trace's buffers hold, with room to spare.
+DRAIN_S = 10
 
 # Contiguous memory is taken piece by piece and given back; a processor goes offline and comes back; the
 # pages of zspages are taken out of use.  All may be refused for a while.
@@ -149,6 +150,12 @@ def _round(
         "blocks": memory.cycle_blocks(seconds, tries=1, patience_s=30, pause_s=2),
         **{name: begin + loop for name, loop in loops.items()},
     }
-    reports = run_together(bench, {f"{name}-{turn}": command for name, command in commands.items()})
+
+    def drain() -> None:
+        for _ in range(seconds // DRAIN_S):
+            guest.execute(f"sleep {DRAIN_S}", deadline=bench.deadline)
+            bench.drain()
+
+    reports = run_beside(bench, {f"{name}-{turn}": command for name, command in commands.items()}, drain)
     for name in loops:
         bench.count(name, reports[f"{name}-{turn}"].number(name))

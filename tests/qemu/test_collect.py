@@ -94,6 +94,7 @@ def test_draining_while_events_keep_coming_loses_none(guest: QemuGuest, tmp_path
     drains = 0
     while guest.execute("kill -0 $(cat /tmp/churn.pid)", deadline=soon(), ok=None).status == 0:
         recorder.checkpoint(guest, f"drained-{drains}", soon())
+        recorder.drain(guest, soon())
         drains += 1
     after = zsmalloc.COLLECTOR.read(snapshot.take(guest, soon()), CLASSES)
     recording = recorder.stop(guest, soon())

@@ -268,6 +268,11 @@ class Recorder:
         self._keep(pages)
         return snapshot.of(files)
 
+    def drain(self, guest: Guest, deadline: Deadline) -> None:
+        """Take what the buffers hold, while events keep coming."""
+        pages, _files = _apart(guest.execute(_TAKE_PAGES, deadline=deadline).stdout)
+        self._keep(pages)
+
     def stop(self, guest: Guest, deadline: Deadline) -> Recording:
         """End it and fetch everything.
 

@@ -50,6 +50,10 @@ class Bench(Protocol):
         """
         ...
 
+    def drain(self) -> None:
+        """Empty the trace's buffers, between two checkpoints at which there is more than they hold."""
+        ...
+
     def check(self, name: str, holds: bool, *, expected: object, seen: object, because: str) -> None:
         """Record one check of the workload's own, e.g. that content came back intact."""
         ...
