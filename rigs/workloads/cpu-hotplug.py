@@ -75,6 +75,8 @@ def exercise(bench: Bench) -> None:
             },
         )
         report = run(bench, "verified", f"zblk verify {state}")
+        # Has SLUB look whether a buffer was used after it was freed: if so, the kernel complains.
+        guest.write(f"/sys/kernel/slab/kmalloc-{page >> 10}k/validate", "1")
         zram.check_accounting(bench, "churned", device, report)
         zram.check_io_errors(bench, "all", device)
         bench.checkpoint("churned")
