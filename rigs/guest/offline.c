@@ -94,25 +94,36 @@ static void add(struct frames *frames, uint64_t frame)
 	frames->at[frames->count++] = frame;
 }
 
-/* The frames from first to last that may be zsmalloc's: those with the mark, and those without. */
+/* So many frames are looked at in one go. */
+#define ROOM 512
+
+/*
+ * The frames from first to last that may be zsmalloc's: those with the mark, and those without.
+ * Nothing behind the last is looked at: memory that goes offline meanwhile has no flags that can be read
+ * (kpageflags_read() does not keep it online).
+ */
 static void find(const char *path, uint64_t page_bytes, uint64_t first, uint64_t last, struct frames found[2])
 {
 	int file = open(path, O_RDONLY);
 	struct ranges memory = { .count = 0 };
-	uint64_t flags[512], frame = 0;
+	uint64_t flags[ROOM], frame = 0;
 	int in_compound = 0;
 	ssize_t length;
 
 	if (file < 0)
 		die(STATUS_IO, errno, "%s", path);
 	find_memory(&memory);
-	while ((length = read(file, flags, sizeof(flags))) > 0)
+	do {
+		uint64_t left = last - frame, want = left < ROOM ? left + 1 : ROOM;
+
+		length = read(file, flags, want * sizeof(*flags));
+		if (length < 0)
+			die(STATUS_IO, errno, "%s", path);
 		for (ssize_t i = 0; i < length / 8; i++, frame++)
 			if (!is_tail_of_page(flags[i], &in_compound) && !(flags[i] & NOT_ZSMALLOC) &&
-			    first <= frame && frame <= last && is_memory(&memory, frame * page_bytes))
+			    first <= frame && is_memory(&memory, frame * page_bytes))
 				add(&found[!(flags[i] & BIT(KPF_UPTODATE))], frame);
-	if (length < 0)
-		die(STATUS_IO, errno, "%s", path);
+	} while (length && frame <= last);
 	close(file);
 }
 
