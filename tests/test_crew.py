@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from tests.report import runs
 from tests.report.runs import FILL, GOOD
 from toolkit import pipeline, saved
 from toolkit.archive import Archive
+from toolkit.collect import health
 from toolkit.crew import SLOT, Cluster
 from toolkit.deadline import Deadline
 from toolkit.errors import HostError
@@ -252,7 +254,8 @@ def test_a_cell_that_met_trouble_of_the_host_is_run_once_more_and_what_it_left_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept_run = Archive(tmp_path).begin([], (FILL,))
-    prepared = type("Prepared", (), {"kernel": object(), "tree": None, "unfit": lambda self, workload: ""})()
+    tree = type("Tree", (), {"version": "6.1.192"})()
+    prepared = type("Prepared", (), {"kernel": object(), "tree": tree, "unfit": lambda self, workload: ""})()
     attempts = [first, second]
 
     def attempt(evidence: Evidence, *_: object) -> tuple[Facts, Mapping[str, float]]:
@@ -277,3 +280,15 @@ def test_a_cell_that_met_trouble_of_the_host_is_run_once_more_and_what_it_left_i
     assert lost.exists() == told
     if told:
         assert (lost / "console.log").read_text(encoding="utf-8") == first[1]
+
+
+@pytest.mark.parametrize(("kernel", "excused"), [("6.1", True), ("6.12", False)])
+def test_a_stall_that_is_allowed_is_no_trouble(
+    kernel: str, excused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = health.Allowed("*", "it is known", datetime.date.max, kernel)
+    monkeypatch.setattr(health, "load_allowed", lambda: (known,))
+    evidence = Evidence(tmp_path)
+    evidence.console_log.write_text(STALL, encoding="utf-8")
+    facts = Facts("fill", True, {}, "", 4096, None, Ending.FINISHED)
+    assert (pipeline._accident(facts, evidence, "6.1.192") == "") is excused

@@ -64,7 +64,6 @@ from toolkit.rig.machine import Machine
 from toolkit.rig.qemu import Setup
 from toolkit.rig.qemu_guest import QemuGuest, boot
 from toolkit.rig.recording import Failure, Recording, Schedule, Step, Transcript
-from toolkit.rig.splats import Kind, find_reports
 from toolkit.store import default_store
 from toolkit.userspace import sim, together
 from toolkit.userspace.build import Program, compile_tree, directory_reader, tree_reader
@@ -839,7 +838,7 @@ def _cell(
         else:
             known = internals(Target.of(cell), prepared.tree, prepared.kernel, say)
             facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
-            trouble = _accident(facts, evidence)
+            trouble = _accident(facts, evidence, prepared.tree.version)
             if trouble and not run.interrupted():
                 # Trouble of the host says nothing of the kernel; what comes again is no accident.
                 lost = evidence.directory.with_name(f"{evidence.directory.name}.lost")
@@ -858,13 +857,20 @@ def _cell(
         return _record(kept_run, cell, prepared, facts, durations)
 
 
-def _accident(facts: Facts, evidence: Evidence) -> str:
+def _accident(facts: Facts, evidence: Evidence, release: str) -> str:
     """What trouble of the host the guest met, if that is all that can be said of it; else empty."""
     if facts.ending is Ending.LOST:
         return facts.trouble
-    reports = find_reports(evidence.console()) if facts.ending is Ending.FINISHED else ()
-    if reports and all(report.kind is Kind.SLOW_HOST for report in reports):
-        return f"{reports[0].title} (a busy host is the likelier cause)"
+    if facts.ending is not Ending.FINISHED:
+        return ""
+    found = health.examine(
+        evidence.console(),
+        health.load_allowed(),
+        release=release,
+        today=datetime.datetime.now(datetime.UTC).date(),
+    )
+    if found.slow and not found.unexpected:
+        return f"{found.slow[0].title} (a busy host is the likelier cause)"
     return ""
 
 

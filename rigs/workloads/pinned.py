@@ -5,7 +5,8 @@ from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
 
 DISK_BYTES = 16 << 20
-# The disk is filled in so many pieces, between which a file grows: without that, zspages are in the way.
+# The disk is filled in so many pieces, between which a file grows: when that is gone, compaction of 6.1 moves
+# zspages.  That of 7.3 need not: the floor is what is asked of the pages that are pinned.
 PIECES = 32
 FILE_KIB = 512
 FILE = "/tmp/grown"
@@ -18,7 +19,7 @@ PAGES = 128
     single_threaded=True,
     needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE"],
     machine="single",
-    floors={"refused": PAGES, "zs_page_migrate": 20, "bytes_verified": DISK_BYTES},
+    floors={"mm_migrate_pages": 2 * PAGES, "bytes_verified": DISK_BYTES},
 )
 def exercise(bench: Bench) -> None:
     """Compact memory, and take pages out of use, while a pipe holds them, a zram disk beside them."""
@@ -30,7 +31,6 @@ def exercise(bench: Bench) -> None:
         bench.checkpoint("filled")
         report = run(bench, "pinned", f"pinned --pages={PAGES} --compact={memory.COMPACT}")
         refused, moved = report.number("refused"), report.number("moved")
-        bench.count("refused", refused)
         bench.check(
             "pinned/refused",
             refused == PAGES,

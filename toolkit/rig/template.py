@@ -201,7 +201,10 @@ def _freeze(setup: Setup, into: Path, deadline: Deadline) -> None:
         stalls = [found for found in splats.find_reports(console.text()) if found.kind is Kind.SLOW_HOST]
         if stalls:
             # All its clones would have that in their log.
-            raise QemuError(f"a guest to be cloned was too slow: {stalls[0].title}", hint="try again")
+            raise QemuError(
+                f"a guest to be cloned was too slow: {stalls[0].title}",
+                hint="try again when the host is less busy, or boot each guest: --no-template",
+            )
 
 
 def _ignore_shared(control: Monitor) -> None:
