@@ -548,8 +548,13 @@ def _migrate(generator: random.Random, side: _ModelSide, some: int) -> Iterator[
     """Move a page at once, or twice; or isolate it and leave it so while other things happen."""
     # Asynchronously, lightly synchronously, synchronously.
     mode = generator.choice([0, 1, 2])
-    if generator.random() < 0.5:
+    chance = generator.random()
+    if chance < 0.45:
         yield Request.MOVE, mode, generator.randrange(1 << 15), 0
+        return
+    if chance < 0.5:
+        yield from _isolate_all_pages(side, some)
+        yield from _settle(generator, side)
         return
     for _ in range(generator.choice([1, 1, 3])):
         before = len(side.isolated)
@@ -559,6 +564,14 @@ def _migrate(generator: random.Random, side: _ModelSide, some: int) -> Iterator[
         yield Request.MIGRATE, mode, 0, 0
     if len(side.isolated) > _ISOLATED_AT_MOST:
         yield from _settle(generator, side)
+
+
+def _isolate_all_pages(side: _ModelSide, some: int) -> Iterator[Row]:
+    """Isolate every page of a zspage in which an object begins."""
+    assert side.pool is not None
+    by_page = {side.pool.page_of(one): one for one in side.pool.neighbours(some)}
+    for one in by_page.values():
+        yield Request.ISOLATE, 0, 0, one
 
 
 def _free_while_held(
