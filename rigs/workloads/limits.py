@@ -151,19 +151,9 @@ def exercise(bench: Bench) -> None:
         guest.write(f"{device.sysfs}/mem_used_max", "0")
         zram.expect(bench, "mem_used_max/forgotten", stat.mem_used_total, device.mm_stat().mem_used_max)
 
-        # Whatever compresses it, the content is the same.
-        for algorithm in device.attribute("comp_algorithm").replace("[", "").replace("]", "").split():
-            guest.write(f"{device.sysfs}/mem_limit", str(2 * slots * page))
-            device.reset()
-            zram.check_forgotten(bench, f"reset/{algorithm}", device)
-            device.initialise(slots * page, algorithm)
-            chosen = f"[{algorithm}]" in device.attribute("comp_algorithm")
-            zram.expect(bench, f"comp_algorithm/{algorithm}", True, chosen)
-            run(bench, f"{algorithm}-created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-            report = run(bench, f"{algorithm}-filled", f"zblk write --mix=mixed {state}")
-            zram.check_accounting(bench, algorithm, device, report)
-            run(bench, f"{algorithm}-verified", f"zblk verify {state}")
-            bench.checkpoint(algorithm)
+        guest.write(f"{device.sysfs}/mem_limit", str(2 * slots * page))
+        device.reset()
+        zram.check_forgotten(bench, "reset", device)
         with zram.added(guest) as second:
             zram.expect(bench, "hot_add/number", True, second.number != device.number)
         gone = guest.execute(

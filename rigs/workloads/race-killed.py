@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whoever compacts memory is killed, and what was isolated goes back."""
+
+from toolkit.workload import Bench, race
+from toolkit.workload.race import at
+
+PROCESS = "/tmp/compacting"
+# It is another shell that is killed, not the one whose end is waited for.
+COMPACT = f"sh -c 'echo $$ >{PROCESS}; {race.COMPACT}' || true"
+
+
+@race.scene(floors={"holds": 2, "zs_page_putback": 1})
+def exercise(bench: Bench) -> None:
+    """Kill a process that has isolated a page, and find the page put back."""
+    with race.stage(bench) as stage, stage.disk("mixed") as disk:
+        with stage.held(at("zs_page_isolate"), by=COMPACT) as mover:
+            page = mover.argument(0)
+            bench.guest.execute(f"kill -KILL $(cat {PROCESS})", deadline=bench.deadline)
+        stage.finish()
+        with stage.held(at("zs_page_isolate"), by=race.COMPACT) as mover:
+            seen = {mover.argument(0), *stage.isolated(mover)}
+        stage.finish()
+        bench.check(
+            "again",
+            page in seen,
+            expected=f"the page at {page:#x} among those isolated",
+            seen=f"{len(seen)} others",
+            because="compaction that is killed puts back what it isolated, and it can be isolated again",
+        )
+        disk.verify("moved")
+        disk.check_sound()
