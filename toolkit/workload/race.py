@@ -27,7 +27,7 @@ import concurrent.futures
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, runtime_checkable
 
@@ -594,11 +594,11 @@ class Alike:
 
     def thin_out(self) -> None:
         """Free two of three slots."""
-        discards = (
-            f"blkdiscard -o {slot * self.page} -l {self.page} {self.device.device}"
-            for slot in range(len(self.content))
-            if slot % 3
-        )
+        self.free(slot for slot in range(len(self.content)) if slot % 3)
+
+    def free(self, slots: Iterable[int]) -> None:
+        """Free these slots, those that hold nothing included."""
+        discards = (f"blkdiscard -o {slot * self.page} -l {self.page} {self.device.device}" for slot in slots)
         self.bench.guest.execute("\n".join(discards), deadline=self.bench.deadline)
 
     def discard_all(self) -> None:
