@@ -142,7 +142,8 @@ class CommandError(GuestError):
     """A command in the guest ended with a status that was not expected."""
 
     def __init__(self, command: str, status: int, output: str) -> None:
-        super().__init__(f"in the guest, {brief(command)} ended with status {status}", detail=output[-4000:])
+        ended = f"ended with status {status}" if status else "did not say what it should"
+        super().__init__(f"in the guest, {brief(command)} {ended}", detail=output[-4000:])
         self.command = command
         self.status = status
         self.output = output

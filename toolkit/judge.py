@@ -162,6 +162,10 @@ def judge(
     return Verdict(tuple(checks)), counters
 
 
+# Of what a program said that failed, the end.
+_WORDS_LINES = 8
+
+
 def _ending(facts: Facts) -> Iterator[Check]:
     status = {
         Ending.FINISHED: Status.PASS,
@@ -171,7 +175,9 @@ def _ending(facts: Facts) -> Iterator[Check]:
         Ending.SKIPPED: Status.SKIP,
     }.get(facts.ending, Status.ERROR)
     summary = facts.trouble or "the workload came to its end"
-    yield Check("ending", status, summary, Ending.FINISHED.value, facts.ending.value)
+    words = facts.detail.strip().splitlines()[-_WORDS_LINES:]
+    seen = "\n".join([facts.ending.value, *words])
+    yield Check("ending", status, summary, Ending.FINISHED.value, seen)
 
 
 def _health(case: Case, allowed: Iterable[health.Allowed], today: datetime.date) -> Iterator[Check]:

@@ -159,6 +159,9 @@ def exercise(bench: Bench) -> None:
             )
             accounted(f"overwritten-{turn}", report)
             run(bench, f"overwritten-verified-{turn}", f"zblk verify {state}")
+            run(bench, f"thinned-{turn}", f"zblk discard --step=3 {state}")
+            kept = [slot for slot in range(slots) if slot % 3]
+            zram.expect(bench, f"block_state/thinned-{turn}", kept, list(device.block_state()))
             run(bench, f"emptied-{turn}", f"zblk discard {state}")
             zram.expect(bench, f"writeback/emptied-{turn}/bd_count", 0, on_disk()[0])
             zram.check_emptied(bench, f"emptied-{turn}", device)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -130,8 +131,13 @@ class ZramDevice:
         return {int(slot): flags.replace(".", "") for slot, _time, flags, *_ in self._block_state()}
 
     def _block_state(self) -> list[list[str]]:
-        lines = self.guest.read(f"/sys/kernel/debug/zram/{self.name}/block_state").decode().splitlines()
-        return [line.split() for line in lines]
+        path = f"/sys/kernel/debug/zram/{self.name}/block_state"
+        lines = [line.split() for line in self.guest.read(path).decode().splitlines()]
+        slots = [int(slot) for slot, *_ in lines]
+        for before, after in itertools.pairwise(slots):
+            if after <= before:
+                raise CommandError(f"cat {path}", 0, f"slot {after} comes after slot {before}")
+        return lines
 
 
 def outlive(device: ZramDevice) -> float:
