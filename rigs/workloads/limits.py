@@ -76,10 +76,11 @@ def exercise(bench: Bench) -> None:
         refused("size-twice", "disksize", str(page), busy)
         refused("algorithm-late", "comp_algorithm", "lzo", busy)
         held = guest.execute(
-            f"exec 5<{device.device}; put {device.sysfs}/reset; put {zram.CONTROL}/hot_remove",
-            deadline=bench.deadline, stdin=b"1", ok=None,
+            f"exec 5<{device.device}; echo 1 | put {device.sysfs}/reset;"
+            f" echo {device.number} | put {zram.CONTROL}/hot_remove",
+            deadline=bench.deadline, ok=None,
         )  # fmt: skip
-        zram.expect(bench, "refused/reset-while-open", 1, held.stderr.decode().count(busy))
+        zram.expect(bench, "refused/while-open", 2, held.stderr.decode().count(busy))
         bench.count("refused", 1)
         for number, why in (
             ("4095", "No such device"),
