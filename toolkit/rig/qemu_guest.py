@@ -180,6 +180,8 @@ class QemuGuest:
             )
         if ending in (Ending.LOST, Ending.FINISHED):
             return self._qemu.died()
+        if self._stands_still():
+            return _held(self._console, when)
         self._hung = True
         return HangError(
             f"the guest broke the connection {when}: {detail}",
@@ -198,6 +200,8 @@ class QemuGuest:
             return self._explained(f"while it ran {brief(output.command)}", "it ended")
         if answers:
             interrogate(self._qemu, self._console)
+        elif self._stands_still():
+            return _held(self._console, f"while it ran {brief(output.command)}")
         elif waits_for_network(self._qemu, self._console, self.machine.cpus):
             return _unreached(self._console, brief(output.command))
         self._hung = True
@@ -207,6 +211,13 @@ class QemuGuest:
             hint=f"what its processors and tasks did: {self.directory}",
             detail=consoles.tail(self.console()),
         )
+
+    def _stands_still(self) -> bool:
+        """Whether QEMU runs no processor of the guest: no doing of the kernel's."""
+        try:
+            return not self.qmp.execute("query-status")["running"]
+        except QemuError:
+            return False
 
 
 def interrogate(qemu: Qemu, console: Console) -> None:
@@ -246,6 +257,14 @@ def waits_for_network(qemu: Qemu, console: Console, cpus: int) -> bool:
 def _unreached(console: Console, what: str) -> QemuError:
     return QemuError(
         f"the network to the guest brings nothing, and the guest waits for it: {what}",
+        hint=f"its console: {console.log}",
+        detail=_tail(console),
+    )
+
+
+def _held(console: Console, when: str) -> QemuError:
+    return QemuError(
+        f"QEMU did not let the guest run {when}",
         hint=f"its console: {console.log}",
         detail=_tail(console),
     )
