@@ -2,15 +2,17 @@
 /*
  * Pages that cannot be moved for a while, for a pipe has them, too; and can, once it was read.
  *
- *   pinned --pages=N --compact=FILE
+ *   pinned --pages=N --meanwhile=COMMAND [--soft-offline]
  *
- * While they are pinned, all memory is compacted, by a write to FILE, and each of the pages is asked to be
+ * While they are pinned, the shell runs COMMAND, and with --soft-offline each of the pages is asked to be
  * taken out of use, which must be refused.  They stay the pages that the pipe has: what is written to
  * them then is read from it.  Afterwards they are asked again, and move.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -28,7 +30,8 @@
 
 static const struct option long_options[] = {
 	{ "pages", required_argument, NULL, 'p' },
-	{ "compact", required_argument, NULL, 'c' },
+	{ "meanwhile", required_argument, NULL, 'm' },
+	{ "soft-offline", no_argument, NULL, 's' },
 	{ 0 },
 };
 
@@ -62,31 +65,24 @@ static size_t offline(unsigned char *memory, size_t pages)
 	return done;
 }
 
-static void compact(const char *path)
-{
-	int file = open(path, O_WRONLY);
-
-	if (file < 0 || write(file, "1", 1) != 1)
-		die(STATUS_IO, errno, "%s", path);
-	close(file);
-}
-
 int main(int argc, char **argv)
 {
-	const char *compact_file = NULL;
-	size_t pages = 0, bytes, pinned = 0, moved;
+	const char *meanwhile = NULL;
+	bool soft_offline = false;
+	size_t pages = 0, bytes, pinned = 0, moved = 0;
 	unsigned char *memory, *got, *scratch;
 	int pipes[2], option;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (option) {
 		case 'p': pages = parse_number("--pages", optarg); break;
-		case 'c': compact_file = optarg; break;
+		case 'm': meanwhile = optarg; break;
+		case 's': soft_offline = true; break;
 		default: exit(STATUS_USAGE);
 		}
 	}
-	if (!pages || !compact_file || optind < argc)
-		die(STATUS_USAGE, 0, "usage: pinned --pages=N --compact=FILE");
+	if (!pages || !meanwhile || optind < argc)
+		die(STATUS_USAGE, 0, "usage: pinned --pages=N --meanwhile=COMMAND [--soft-offline]");
 
 	page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	bytes = pages * page_bytes;
@@ -107,8 +103,10 @@ int main(int argc, char **argv)
 		pinned += (size_t)taken;
 	}
 
-	compact(compact_file);
-	moved = offline(memory, pages);
+	if (system(meanwhile))
+		die(STATUS_IO, 0, "%s", meanwhile);
+	if (soft_offline)
+		moved = offline(memory, pages);
 	printf("{\"program\": \"pinned\", \"refused\": %zu", pages - moved);
 	fill(memory, pages, WRITTEN_PINNED);
 	for (size_t at = 0; at < bytes;) {
@@ -120,7 +118,7 @@ int main(int argc, char **argv)
 	}
 	verify(got, pages, scratch);
 
-	moved = offline(memory, pages);
+	moved = soft_offline ? offline(memory, pages) : 0;
 	verify(memory, pages, scratch);
 	printf(", \"moved\": %zu, \"bytes_verified\": %zu", moved, 2 * bytes);
 	return report_end(&mismatches);

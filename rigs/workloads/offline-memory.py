@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Memory is taken offline block by block, and everything in it has to go elsewhere."""
 
+import json
+import shlex
+
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import CHURN, run, run_together
 
 DISK_BYTES = 32 << 20
 SECONDS = 6
+# Held by a pipe: the memory that they are in cannot go offline, and what was isolated for that goes back.
+PINNED = 64
+PATIENCE_S = 2
 
 
 @workload(
@@ -14,10 +20,14 @@ SECONDS = 6
     single_threaded=False,
     needs=["ZRAM", "MEMORY_HOTREMOVE", "MIGRATION", "MODULES"],
     machine="movable",
-    floors={"offlined": 6, "movable_blocks": 1, "zs_page_migrate": 500, "bytes_verified": 2 * DISK_BYTES},
-)
+    floors={
+        "offlined": 6, "movable_blocks": 1, "refused_blocks": 1, "zs_page_migrate": 500,
+        "bytes_verified": 2 * DISK_BYTES,
+    },
+)  # fmt: skip
 def exercise(bench: Bench) -> None:
     """Take movable memory offline and online again, a zram disk in it, at rest and under load."""
+    guest = bench.guest
     # Some hold what the firmware or the boot left there.
     empty = run(bench, "empty", memory.cycle_blocks(tries=3))
     bench.count("movable_blocks", empty.number("offlined"))
@@ -31,6 +41,12 @@ def exercise(bench: Bench) -> None:
             report = run(bench, f"cycled-{turn}", memory.cycle_blocks(tries=10))
             memory.check_blocks(bench, turn, report, empty)
             disk.settle(turn)
+
+        refused = f"({memory.cycle_blocks(tries=1, patience_s=PATIENCE_S)}) >/tmp/refused"
+        run(bench, "pinned", f"pinned --pages={PINNED} --meanwhile={shlex.quote(refused)}")
+        blocks = json.loads(guest.read("/tmp/refused"))
+        bench.count("refused_blocks", len(blocks["refused"].split()))
+        disk.settle("pinned")
 
         run_together(
             bench,

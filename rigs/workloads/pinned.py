@@ -29,7 +29,8 @@ def exercise(bench: Bench) -> None:
         disk.fill_beside(FILE, pieces=PIECES, file_kib=FILE_KIB)
         guest.execute(f"rm {FILE}", deadline=bench.deadline)
         bench.checkpoint("filled")
-        report = run(bench, "pinned", f"pinned --pages={PAGES} --compact={memory.COMPACT}")
+        compact = f"echo 1 >{memory.COMPACT}"
+        report = run(bench, "pinned", f"pinned --pages={PAGES} --soft-offline --meanwhile='{compact}'")
         refused, moved = report.number("refused"), report.number("moved")
         bench.check(
             "pinned/refused",
