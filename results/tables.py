@@ -79,20 +79,14 @@ def _told(cell: Any) -> str:
 
 def fault_table() -> Iterator[str]:
     """The catalogue by where its faults come from: what was found by what."""
+    rows: list[tuple[object, ...]] = [
+        (
+            "kernel", "faults", "in the catalogue", "tried", "harmless", "found", "by `sim` alone",
+            "in guests", "not found",
+        )
+    ]  # fmt: skip
     for path in sorted(HERE.glob("faults-*.json")):
         line = path.stem.removeprefix("faults-")
-        rows: list[tuple[object, ...]] = [
-            (
-                "faults",
-                "in the catalogue",
-                "tried",
-                "harmless",
-                "found",
-                "by `sim` alone",
-                "in guests",
-                "not found",
-            )
-        ]
         groups: dict[str, list[faults.Fault]] = defaultdict(list)
         for name in faults.names(line):
             groups[kind(faults.load(line, name))].append(faults.load(line, name))
@@ -104,11 +98,11 @@ def fault_table() -> Iterator[str]:
             alone = sum(one.killer == SIM for one in killed)
             rows.append(
                 (
-                    title, len(members), len(best), numbers.harmless, len(killed), alone, len(killed) - alone,
-                    numbers.survived + numbers.sometimes,
+                    line, title, len(members), len(best), numbers.harmless, len(killed), alone,
+                    len(killed) - alone, numbers.survived + numbers.sometimes,
                 )
             )  # fmt: skip
-        yield from markdown(*rows)
+    yield from markdown(*rows)
 
 
 def _best(found: campaign.Findings, fault: faults.Fault) -> Finding | None:
