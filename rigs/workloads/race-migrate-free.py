@@ -9,11 +9,12 @@ from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 1, "zs_page_migrate": 1, "async_free_zspage": 1})
+@race.scene(floors={"holds": 1, "zs_page_migrate": 1, "async_free_zspage": 1}, needs=["MEMORY_FAILURE"])
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being moved."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        with stage.held(at("zs_page_migrate"), by=race.COMPACT):
+        page = stage.page_array().physical(stage.moved_to())
+        with stage.held(at("zs_page_migrate"), by=race.soft_offline(page)):
             disk.discard()
         stage.finish()
         disk.check_sound()

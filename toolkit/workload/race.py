@@ -304,6 +304,17 @@ class Stage:
             self._wait(addresses, held.cpu, held.command, look)
         return frozenset(seen)
 
+    def moved_to(self) -> int:
+        """Compact memory; the address of the description of a page that a zspage's page was moved to.
+
+        Whoever is to be held while a page is moved moves it alone: since 6.3 compaction first unmaps a
+        batch of pages (migrate_pages_batch()), and who answers by ssh may wait for one of them.
+        """
+        with self.held(at("zs_page_migrate"), by=COMPACT) as mover:
+            page = mover.argument(0)
+        self.finish()
+        return page
+
     def page_array(self) -> PageArray:
         """Where the kernel keeps its page frames' descriptions, as it answers for two neighbours."""
         size = page_bytes(self.guest)
