@@ -43,6 +43,8 @@ HEADERS = (
 )
 # Declarations cut out of a header whose other contents would need half the kernel.
 STRUCTS = ("page", "folio")
+# Where a page is freed, and the function that looks at it then, newer names first.
+FREES, FREEING = "mm/page_alloc.c", ("__free_pages_prepare", "free_pages_prepare")
 # Functions cut out of the core, in the order of their use.
 FUNCTIONS = (
     ("mm/compaction.c", ("PageMovable", "__SetPageMovable", "__ClearPageMovable")),
@@ -179,6 +181,8 @@ def materialize(read: Reader) -> dict[str, str]:
         if (definition := cut_function(read(path) or "", name))
     ]
     files["core.h"] = "\n".join(['#include "core_needs.h"', *functions, '#include "generation.h"', ""])
+    # Only looked at.
+    files[FREES] = next(filter(None, (cut_function(read(FREES) or "", name) for name in FREEING)), "")
     ours = {file.name for file in SHIM.iterdir()}
     for text in tuple(files.values()):
         for name in _INCLUDE.findall(text):
@@ -224,7 +228,7 @@ def _flags(files: dict[str, str], page_size: int, chain_size: int, *, sanitize: 
         "SHIM_READS_LISTS": "zs_obj_read_sg_begin" in interface,
         "SHIM_MOVABLE_BY_TYPE": "int set_movable_ops(" in moving,
         "SHIM_DUMPS_CONST_PAGES": "dump_page(const struct page" in files["linux/mmdebug.h"],
-        "SHIM_STICKY_PAGE_TYPE": "page_has_type" in files["linux/page-flags.h"],
+        "SHIM_STICKY_PAGE_TYPE": "page_has_type(page)" in files[FREES],
     }
     flags = [
         "-std=gnu11",
