@@ -28,8 +28,7 @@ PATIENCE_S = 20
 )
 def exercise(bench: Bench) -> None:
     """Take pages of a zram disk out of use, then the memory around them offline."""
-    command = memory.cycle_blocks(tries=3, patience_s=PATIENCE_S)
-    empty = run(bench, "empty", command)
+    empty = run(bench, "empty", memory.cycle_blocks(tries=3, patience_s=PATIENCE_S))
     bench.count("blocks", empty.number("offlined"))
     memory.fill_refused_blocks(bench, empty)
     with zram.known_disk(bench, DISK_BYTES) as disk:
@@ -43,5 +42,6 @@ def exercise(bench: Bench) -> None:
             f" --first-frame={movable.frames[0]} --last-frame={movable.frames[-1]}",
         )
         bench.count("poisoned", report.number("offlined"))
+        command = memory.cycle_blocks(tries=3, patience_s=PATIENCE_S, may_stay=True)
         memory.check_blocks(bench, "poisoned", run(bench, "cycled", command), empty)
         disk.settle("cycled")
