@@ -7,7 +7,8 @@
     def exercise(bench: Bench) -> None:
         \"\"\"Free a zspage while one of its pages is being moved.\"\"\"
         with race.stage(bench) as stage, stage.disk("mixed") as disk:
-            with stage.held(at("zs_page_migrate"), by=race.COMPACT):
+            page = stage.page_array().physical(stage.moved_to())
+            with stage.held(at("zs_page_migrate"), by=race.soft_offline(page)):
                 disk.discard()
             stage.finish()
             disk.verify()
