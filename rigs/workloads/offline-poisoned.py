@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Memory is taken offline in which pages of zspages were taken out of use.
 
-In no suite, for it fails on stock kernels, as run on 6.1.192 and 7.3.4.  In 6.1 a page of a driver that was
-soft-offlined keeps the mark of what can be moved (__ClearPageMovable() leaves PAGE_MAPPING_MOVABLE),
-which only free_pages_prepare() takes away, and that leaves poisoned pages alone.  So
+In no suite, for it fails on stock kernels, as run on 6.1.192, 6.12.117 and 7.3.4.  In 6.1 a page of a
+driver that was soft-offlined keeps the mark of what can be moved (__ClearPageMovable() leaves
+PAGE_MAPPING_MOVABLE), which only free_pages_prepare() takes away, and that leaves poisoned pages alone.  So
 scan_movable_pages() finds it, do_migrate_range() passes over what is poisoned, and offline_pages()
 goes on like that until it gets a signal, with mem_hotplug_lock held.
 """
