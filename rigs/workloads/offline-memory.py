@@ -16,7 +16,7 @@ PATIENCE_S = 2
 
 @workload(
     suites=["quick", "full"],
-    deadline_s=300,
+    deadline_s=600,
     single_threaded=False,
     needs=["ZRAM", "MEMORY_HOTREMOVE", "MIGRATION", "MODULES"],
     machine="movable",
