@@ -27,14 +27,7 @@ def exercise(bench: Bench) -> None:
             )
             if put_back:
                 stage.must_be_the_same(page, mover.argument(0))
-                seen = stage.isolated(mover)
-                bench.check(
-                    "again",
-                    page in seen,
-                    expected=f"the page at {page:#x} among those isolated",
-                    seen=f"{len(seen)} others",
-                    because="a page that was put back can be isolated again",
-                )
+                stage.check_again(page, stage.isolated(mover))
         stage.finish()
         disk.verify("moved")
         disk.check_sound()

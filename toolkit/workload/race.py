@@ -28,7 +28,7 @@ import concurrent.futures
 import contextlib
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, runtime_checkable
 
@@ -304,6 +304,16 @@ class Stage:
         with self._watched(addresses):
             self._wait(addresses, held.cpu, held.command, look)
         return frozenset(seen)
+
+    def check_again(self, page: int, seen: Collection[int]) -> None:
+        """Check that a page that was isolated before, by its description, is among those seen isolated."""
+        self.bench.check(
+            "again",
+            page in seen,
+            expected=f"the page at {page:#x} among those isolated",
+            seen=f"{len(seen)} others",
+            because="a page that was put back can be isolated again",
+        )
 
     def moved_to(self) -> int:
         """Compact memory; the address of the description of a page that a zspage's page was moved to.
