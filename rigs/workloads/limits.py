@@ -81,7 +81,7 @@ def exercise(bench: Bench) -> None:
             deadline=bench.deadline, ok=None,
         )  # fmt: skip
         zram.expect(bench, "refused/while-open", 2, held.stderr.decode().count(busy))
-        bench.count("refused", 1)
+        bench.count("refused", 2)
         for number, why in (
             ("4095", "No such device"),
             ("-1", "Invalid argument"),
@@ -152,6 +152,7 @@ def exercise(bench: Bench) -> None:
         guest.write(f"{device.sysfs}/mem_used_max", "0")
         zram.expect(bench, "mem_used_max/forgotten", stat.mem_used_total, device.mm_stat().mem_used_max)
 
+        # With a limit that it has to forget.
         guest.write(f"{device.sysfs}/mem_limit", str(2 * slots * page))
         device.reset()
         zram.check_forgotten(bench, "reset", device)

@@ -181,7 +181,7 @@ class QemuGuest:
         if ending in (Ending.LOST, Ending.FINISHED):
             return self._qemu.died()
         if self._stands_still():
-            return _held(self._console, when)
+            return _hosts_trouble(self._console, f"QEMU did not let the guest run {when}")
         self._hung = True
         return HangError(
             f"the guest broke the connection {when}: {detail}",
@@ -201,7 +201,8 @@ class QemuGuest:
         if answers:
             interrogate(self._qemu, self._console)
         elif self._stands_still():
-            return _held(self._console, f"while it ran {brief(output.command)}")
+            ran = f"while it ran {brief(output.command)}"
+            return _hosts_trouble(self._console, f"QEMU did not let the guest run {ran}")
         elif waits_for_network(self._qemu, self._console, self.machine.cpus):
             return _unreached(self._console, brief(output.command))
         self._hung = True
@@ -255,19 +256,13 @@ def waits_for_network(qemu: Qemu, console: Console, cpus: int) -> bool:
 
 
 def _unreached(console: Console, what: str) -> QemuError:
-    return QemuError(
-        f"the network to the guest brings nothing, and the guest waits for it: {what}",
-        hint=f"its console: {console.log}",
-        detail=_tail(console),
+    return _hosts_trouble(
+        console, f"the network to the guest brings nothing, and the guest waits for it: {what}"
     )
 
 
-def _held(console: Console, when: str) -> QemuError:
-    return QemuError(
-        f"QEMU did not let the guest run {when}",
-        hint=f"its console: {console.log}",
-        detail=_tail(console),
-    )
+def _hosts_trouble(console: Console, message: str) -> QemuError:
+    return QemuError(message, hint=f"its console: {console.log}", detail=_tail(console))
 
 
 def all_is_idle(told: str, cpus: int) -> bool:
