@@ -5,16 +5,25 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 
-from toolkit import campaign, saved
-from toolkit.campaign import Fate, Finding, Findings, score, status_of
+from toolkit import campaign, pipeline, saved
+from toolkit.archive import Archive
+from toolkit.campaign import Campaign, Fate, Finding, Findings, score, status_of
 from toolkit.errors import InputError, UnknownNameError
+from toolkit.evidence import Ending
 from toolkit.kernel import faults
 from toolkit.kernel.faults import Fault
-from toolkit.verdict import Status
+from toolkit.pipeline import Target
+from toolkit.progress import Plain, Progress
+from toolkit.record import Cell, Record
+from toolkit.verdict import Check, Status, Verdict
 
 FAULT = faults.load("6.1", "free-panics")
 
@@ -107,3 +116,44 @@ def test_the_workloads_that_are_expected_to_find_it_run_first() -> None:
     first, *others = plan.workloads_of(expected)
     assert first == "zram-compact"
     assert sorted([first, *others]) == sorted(plan.workloads_of(FAULT))
+
+
+def test_what_fails_a_kernel_without_the_fault_has_not_found_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_always, finds_it, never_asked = "fill", "churn", "zram-compact"
+    asked: list[tuple[str, str]] = []
+
+    def built(target: Target, _progress: Progress) -> tuple[Any, Any]:
+        image = tmp_path / target.series.replace("/", "-")
+        image.write_text(target.series, encoding="utf-8")
+        return None, SimpleNamespace(image=image)
+
+    def execute(_archive: Archive, cells: Sequence[Cell], **_options: object) -> tuple[None, Any]:
+        (cell,) = cells
+        asked.append((cell.series, cell.workload))
+        good = cell.series == "none" and cell.workload != fails_always
+        check = Check("content", Status.PASS if good else Status.FAIL, "")
+        return None, SimpleNamespace(cells=[Record(cell, Ending.FINISHED, Verdict((check,)))])
+
+    monkeypatch.setattr(pipeline, "patched", lambda *_: SimpleNamespace(version="6.1.192"))
+    monkeypatch.setattr(pipeline, "built", built)
+    monkeypatch.setattr(pipeline, "execute", execute)
+    suspects = [dataclasses.replace(FAULT, name=name, workloads=()) for name in ("one", "two")]
+    plan = Campaign("6.1", "6.1", "x86_64", (fails_always, finds_it, never_asked), simulate=False)
+    tried = campaign.run(
+        plan, suspects, tmp_path / "found.json", Archive(tmp_path), Plain(Console(quiet=True))
+    )
+    assert [(f.fate, f.killer, f.ran) for f in tried.findings] == [
+        (Fate.KILLED, finds_it, (fails_always, finds_it))
+    ] * 2
+    of_good = [workload for series, workload in asked if series == "none"]
+    assert of_good == [fails_always, finds_it]
+    hopeless = Campaign("6.1", "6.1", "x86_64", (fails_always,), simulate=False)
+    (only,) = campaign.run(
+        hopeless, suspects[:1], tmp_path / "doubt.json", Archive(tmp_path), Plain(Console(quiet=True))
+    ).findings
+    assert (only.fate, only.summary) == (
+        Fate.ERROR,
+        f"{fails_always}: does not pass without the fault either",
+    )
