@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -1023,6 +1024,16 @@ def bisect_step(
     return {"good": 0, "bad": 1}.get(vote.value, HOST_TROUBLE)
 
 
+def _release(kernel: str) -> str:
+    """The release of a kernel, "6.1", which only the tree tells of one that is not called so."""
+    from toolkit import pipeline
+
+    if re.fullmatch(r"\d+\.\d+", kernel):
+        return kernel
+    with _progress() as shown:
+        return pipeline.fetch(kernel, shown).line
+
+
 def _numbers(text: str, what: str) -> tuple[int, int]:
     """ "7-11" or "7"."""
     first, _, last = text.partition("-")
@@ -1439,7 +1450,7 @@ def mutate(
 
     for wanted in workloads:
         catalogue.select(wanted)
-    line = faults.line_of(kernel)
+    line = faults.line_of(_release(kernel))
     plan = campaign.Campaign(
         kernel=kernel,
         line=line,
@@ -1523,10 +1534,9 @@ def alarms(
     """
     from toolkit import alarms as campaign
     from toolkit import pipeline
-    from toolkit.kernel import faults
 
     first, last = _numbers(seeds, "seeds")
-    path = results or places.state_dir() / f"alarms-{faults.line_of(kernel)}.json"
+    path = results or places.state_dir() / f"alarms-{_release(kernel)}.json"
     if show:
         turns = campaign.load(path)
     else:

@@ -85,9 +85,9 @@ def lines() -> tuple[str, ...]:
     )
 
 
-def line_of(kernel: str) -> str:
-    """The release whose faults fit a kernel's name; those of 6.1 for a tree, which may refuse them."""
-    return kernel if kernel in lines() else lines()[0]
+def line_of(release: str) -> str:
+    """The release whose faults fit a kernel of that one: its own, else 6.1's, which may not apply."""
+    return release if release in lines() else lines()[0]
 
 
 def names(line: str) -> tuple[str, ...]:
