@@ -134,6 +134,23 @@ def test_pages_that_stay_isolated_are_told(compacted: Evidence) -> None:
     assert bad(compacted) == {"leak/isolated"}
 
 
+def test_a_pageblock_that_stays_isolated_is_told(compacted: Evidence) -> None:
+    edit(compacted.checkpoint("end") / "proc/pagetypeinfo", r"^(Node 0, .* 0 +)0 $", r"\g<1>1 ")
+    assert bad(compacted) == {"leak/pageblocks"}
+
+
+def test_a_pool_that_stays_is_told_unless_the_workload_knows_of_it(compacted: Evidence) -> None:
+    table = "/sys/kernel/debug/zsmalloc/zram1/classes"
+    text = (compacted.checkpoint("emptied") / table[1:]).read_text(encoding="utf-8")
+    left = compacted.checkpoint("end") / table[1:]
+    left.parent.mkdir(parents=True)
+    left.write_text(text, encoding="utf-8")
+    edit(compacted.checkpoint("end") / "snapshot.json", r'"files": \[', f'"files": ["{table}",')
+    assert bad(compacted) == {"leak/pools", "model/pools"}
+    change(compacted, counters={**saved.read(Facts, compacted.facts_file).counters, "pools_kept": 1})
+    assert bad(compacted) == {"model/pools"}
+
+
 @pytest.mark.parametrize("counter", ["pgmigrate_success", "pgmigrate_fail"])
 @pytest.mark.parametrize("amount", [-1000, 1000])
 def test_migrations_that_the_counters_do_not_have_as_they_were_are_told(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from toolkit import saved
-from toolkit.collect import health, meminfo, slabinfo, vmstat, zoneinfo, zram, zsmalloc
+from toolkit.collect import health, meminfo, pagetypeinfo, slabinfo, vmstat, zoneinfo, zram, zsmalloc
 from toolkit.collect.ftrace import Losses, Recording
 from toolkit.collect.migrations import CALL, Migrations, migrations
 from toolkit.collect.operations import Traced, marks, traced
@@ -256,6 +256,13 @@ def _leaks(case: Case) -> Iterator[Check]:
         for counters in (vmstat.COLLECTOR.read(case.snapshots[checkpoint], vmstat.PATH),)
     ]
     yield _equal("leak/isolated", isolated[0], isolated[1], "whoever isolates a page ends that")
+    blocks = [_set_apart(case.snapshots[checkpoint]) for checkpoint in (BASELINE, END)]
+    yield _equal(
+        "leak/pageblocks", blocks[0], blocks[1], "a range that is isolated is what it was, afterwards"
+    )
+    pools = [len(case.tables[checkpoint]) for checkpoint in (BASELINE, END)]
+    kept = case.facts.counters.get("pools_kept", 0)
+    yield _equal("leak/pools", pools[0] + kept, pools[1], "whoever makes a pool destroys it")
     yield _sunk(case)
     yield _held(case)
     slabs = {
@@ -271,6 +278,16 @@ def _leaks(case: Case) -> Iterator[Check]:
         return
     before, after = (sum(slabs[checkpoint].values()) for checkpoint in (BASELINE, END))
     yield _equal("leak/slabs", before, after, "without pools these caches are empty, once they were shrunk")
+
+
+# Of types of pageblocks those of which the kernel has as many for ever, or none while nobody isolates memory.
+_SET_APART = ("CMA", "Isolate")
+
+
+def _set_apart(files: Mapping[str, str]) -> dict[str, int]:
+    """Pageblocks that not everybody can use."""
+    zones = pagetypeinfo.COLLECTOR.read(files, pagetypeinfo.PATH)
+    return {kind: sum(zone.blocks.get(kind, 0) for zone in zones) for kind in _SET_APART}
 
 
 def _sunk(case: Case) -> Check:

@@ -21,7 +21,7 @@ PATIENCE_S = 2
     needs=["ZRAM", "MEMORY_HOTREMOVE", "MIGRATION", "MODULES"],
     machine="movable",
     floors={
-        "offlined": 6, "movable_blocks": 1, "refused_blocks": 1, "zs_page_migrate": 500,
+        "offlined": 6, "movable_blocks": 1, "refused_blocks": 1, "kernel_blocks": 1, "zs_page_migrate": 500,
         "bytes_verified": 2 * DISK_BYTES,
     },
 )  # fmt: skip
@@ -41,6 +41,10 @@ def exercise(bench: Bench) -> None:
             report = run(bench, f"cycled-{turn}", memory.cycle_blocks(tries=10))
             memory.check_blocks(bench, turn, report, empty)
             disk.settle(turn)
+
+        # Where the kernel's own memory is, it stays, and all of it is as it was.
+        memory.cycle_kernel_blocks(bench, patience_s=PATIENCE_S)
+        disk.settle("kernel-blocks")
 
         refused = f"({memory.cycle_blocks(tries=1, patience_s=PATIENCE_S)}) >/tmp/refused"
         run(bench, "pinned", f"pinned --pages={PINNED} --meanwhile={shlex.quote(refused)}")

@@ -32,13 +32,11 @@ def exercise(bench: Bench) -> None:
         device.initialise(4 * FILL_MIB << 20)
         with zram.swap(bench, device):
             before = memory.counters(guest, "pswpout")["pswpout"]
-            lock_mib = max(0, memory.available_mib(guest) - LEFT_MIB)
             poke = f"poke --seconds={SECONDS}"
             run_together(
                 bench,
                 {
-                    "swapped": f"swapper --mib={FILL_MIB} --lock-mib={lock_mib} --seed={bench.seed} "
-                    "--threads=2 --rounds=1 --children=2",
+                    "swapped": memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB, children=2),
                     "idle": f"{poke} --every-ms=60 --value=all {device.sysfs}/idle",
                     "written": f"{poke} --every-ms=90 --value=idle {device.sysfs}/writeback",
                 },

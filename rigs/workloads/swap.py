@@ -27,13 +27,7 @@ def exercise(bench: Bench) -> None:
             header = device.mm_stat().orig_data_size
             bench.checkpoint("on")
             swapped_before = memory.counters(guest, "pswpout", "pswpin")
-            lock_mib = max(0, memory.available_mib(guest) - LEFT_MIB)
-            run(
-                bench,
-                "swapped",
-                f"swapper --mib={FILL_MIB} --lock-mib={lock_mib} --seed={bench.seed} "
-                "--threads=2 --rounds=1 --children=2",
-            )
+            run(bench, "swapped", memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB, children=2))
             swapped = memory.counters(guest, "pswpout", "pswpin")
             bench.count("pages_swapped_out", swapped["pswpout"] - swapped_before["pswpout"])
             bench.count("pages_swapped_in", swapped["pswpin"] - swapped_before["pswpin"])

@@ -69,6 +69,10 @@ def exercise(bench: Bench) -> None:
         zram.expect(
             bench, "backing_dev/absent", "No such file or directory", device.refuses("backing_dev", "/a")
         )
+        # What has no size is nobody's afterwards, or it could not be removed.
+        with zram.added(guest) as sizeless:
+            said = device.refuses("backing_dev", sizeless.device)
+            zram.expect(bench, "backing_dev/sizeless", "Invalid argument", said)
         zram.expect(bench, "writeback/early", "Invalid argument", device.refuses("writeback", "huge"))
         zram.fill_backing(bench, BACKING)
         guest.write(f"{device.sysfs}/backing_dev", BACKING)

@@ -15,9 +15,8 @@ from typing import Protocol, runtime_checkable
 from toolkit.deadline import Deadline
 from toolkit.errors import CommandError, HangError, HostError
 from toolkit.rig.qemu_guest import Ending, QemuGuest
-from toolkit.workload import Bench
+from toolkit.workload import Bench, memory
 
-_BLOCKS = "/sys/devices/system/memory"
 _POLL_S = 0.02
 # The guest's words on a request (_OST of the ACPI specification, 6.3.5): it is about an ejection, and
 # all is well or going on.
@@ -45,9 +44,9 @@ class Slots:
         before = self._blocks()
         self.guest.qmp.execute("object-add", qom_type="memory-backend-ram", id=f"{name}-ram", size=mib << 20)
         self.guest.qmp.execute("device_add", driver="pc-dimm", id=name, memdev=f"{name}-ram")
-        block_mib = int(self.guest.read(f"{_BLOCKS}/block_size_bytes"), 16) >> 20
+        block_mib = memory.block_bytes(self.guest) >> 20
         for block in self._new(before, mib // block_mib):
-            self.guest.write(f"{_BLOCKS}/{block}/state", "online_movable")
+            self.guest.write(f"{memory.BLOCKS}/{block}/state", "online_movable")
 
     def pull_memory(self, name: str) -> None:
         """Ask the guest for a module, and take it; CommandError if the guest keeps it."""
@@ -86,7 +85,7 @@ class Slots:
         raise HangError("the guest did not see the memory that was plugged in")
 
     def _blocks(self) -> frozenset[str]:
-        listed = self.guest.execute(f"cd {_BLOCKS}; ls -d memory[0-9]*", deadline=self.deadline).text
+        listed = self.guest.execute(f"cd {memory.BLOCKS}; ls -d memory[0-9]*", deadline=self.deadline).text
         return frozenset(listed.split())
 
 

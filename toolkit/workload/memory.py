@@ -6,7 +6,7 @@ from __future__ import annotations
 from toolkit.errors import CommandError, HostError
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, modules
-from toolkit.workload.programs import Report
+from toolkit.workload.programs import Report, run
 
 COMPACT = "/proc/sys/vm/compact_memory"
 # Whether compaction moves unevictable pages, too.
@@ -15,7 +15,7 @@ COMPACT_UNEVICTABLE = "/proc/sys/vm/compact_unevictable_allowed"
 # exact (since 4.7, SMP only).  It holds nothing.
 STAT_REFRESH = "/proc/sys/vm/stat_refresh"
 BLOCKS = "/sys/devices/system/memory"
-# Takes each block of movable memory offline and online again, {seconds} long and once at least.
+# Takes each block of some memory offline and online again, {seconds} long and once at least.
 # A page that somebody holds for a moment stops it, so a block that is refused is tried again.
 # The kernel itself goes on trying for ever (offline_pages(), mm/memory_hotplug.c), until a signal.
 # Prints how often it was done, and the blocks that were refused.
@@ -23,13 +23,13 @@ _CYCLE = """
 cd {blocks}
 done=0 refused='' until=$(( $(cut -d. -f1 /proc/uptime) + {seconds} ))
 while :; do
-    for block in $(grep -l '^Movable' memory*/valid_zones | cut -d/ -f1); do
+    for block in $(grep {those} '^Movable' memory*/valid_zones | cut -d/ -f1); do
         tries={tries}
         while [ $tries -gt 0 ] && ! timeout {patience_s} sh -c "echo offline 2>/dev/null >$block/state"; do
             tries=$((tries - 1)); sleep 0.1
         done
         if [ $tries -gt 0 ]; then
-            done=$((done + 1)); echo online_movable >$block/state || {unless}
+            done=$((done + 1)); echo {online} >$block/state || {unless}
         else
             refused="$refused $block"
         fi
@@ -68,6 +68,15 @@ def available_mib(guest: Guest) -> int:
     raise CommandError("cat /proc/meminfo", 0, "no MemAvailable in it")
 
 
+def swapper(bench: Bench, *, mib: int, left_mib: int, children: int = 0) -> str:
+    """A command that fills so much memory where so much is left, has it swapped out, and looks at it."""
+    lock_mib = max(0, available_mib(bench.guest) - left_mib)
+    return (
+        f"swapper --mib={mib} --lock-mib={lock_mib} --seed={bench.seed}"
+        f" --threads=2 --rounds=1 --children={children}"
+    )
+
+
 def keep_quiet(guest: Guest) -> None:
     """Have kcompactd act only when a page cannot be allocated.
 
@@ -75,6 +84,22 @@ def keep_quiet(guest: Guest) -> None:
     back, and the class table would no longer follow from what the workload did.
     """
     guest.write("/proc/sys/vm/compaction_proactiveness", "0")
+
+
+def block_bytes(guest: Guest) -> int:
+    """How much memory goes offline or comes online at a time."""
+    return int(guest.read(f"{BLOCKS}/block_size_bytes"), 16)
+
+
+def cycle_kernel_blocks(bench: Bench, *, patience_s: int) -> None:
+    """Try to take each block offline that is not for what can be moved only, once.
+
+    Most have, in their middle, what cannot be moved: their ends are isolated before that is found.
+    """
+    modules.insert(bench, "keepmem", f"block={block_bytes(bench.guest)}")
+    report = run(bench, "kernel-blocks", cycle_blocks(tries=1, patience_s=patience_s, movable=False))
+    bench.guest.execute("rmmod keepmem", deadline=bench.deadline)
+    bench.count("kernel_blocks", len(refused_blocks(report)))
 
 
 def add_removable(bench: Bench) -> None:
@@ -94,7 +119,7 @@ def add_removable(bench: Bench) -> None:
         line for line in guest.read("/proc/iomem").decode().splitlines() if line.endswith(": System RAM")
     ]
     start = int(known[-1].split()[0].partition("-")[2], 16) + 1
-    block = int(guest.read(f"{BLOCKS}/block_size_bytes"), 16)
+    block = block_bytes(guest)
     if start % block or end % block:
         raise HostError(
             f"this kernel adds memory in blocks of {block >> 20} MiB, and the machine's"
@@ -110,9 +135,15 @@ def add_removable(bench: Bench) -> None:
 
 
 def cycle_blocks(
-    seconds: int = 0, *, tries: int, patience_s: int = 60, pause_s: int = 0, may_stay: bool = False
+    seconds: int = 0,
+    *,
+    tries: int,
+    patience_s: int = 60,
+    pause_s: int = 0,
+    may_stay: bool = False,
+    movable: bool = True,
 ) -> str:
-    """A command that takes each block of movable memory offline and online again.
+    """A command that takes each block of movable memory offline and online again, or of all other.
 
     It goes on for so many seconds, through all blocks once at least, with a pause after each time, and
     prints a report: how many went `offlined`, and which were `refused` so many times, or after `patience_s`
@@ -126,6 +157,8 @@ def cycle_blocks(
         patience_s=patience_s,
         pause_s=pause_s,
         unless="true" if may_stay else "exit 1",
+        those="-l" if movable else "-L",
+        online="online_movable" if movable else "online_kernel",
     )
 
 
@@ -137,7 +170,7 @@ def refused_blocks(report: Report) -> set[str]:
 def fill_refused_blocks(bench: Bench, empty: Report) -> None:
     """Fill so much memory as stayed online, for it would be used first: all else was freed last."""
     guest = bench.guest
-    block_mib = int(guest.read(f"{BLOCKS}/block_size_bytes"), 16) >> 20
+    block_mib = block_bytes(guest) >> 20
     guest.execute(
         "dd if=/dev/zero of=/dev/shm/ballast bs=1M"
         f" count={len(refused_blocks(empty)) * block_mib} 2>/dev/null",

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""zswap refuses what is beyond its limit, for as long as it is: the pool that was full takes pages again."""
+
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import run
+
+FILL_MIB = 14
+LEFT_MIB = 14
+# Of the memory, far less than what is swapped takes.
+LIMIT_PERCENT = 1
+SWAP = "/dev/ram0"
+PARAMETERS = "/sys/module/zswap/parameters"
+LIMIT_HIT = "/sys/kernel/debug/zswap/pool_limit_hit"
+
+
+@workload(
+    suites=["quick", "full"],
+    deadline_s=240,
+    single_threaded=False,
+    needs=["ZSWAP", "BLK_DEV_RAM"],
+    machine="small",
+    floors={"bytes_verified": 2 * FILL_MIB << 20, "limit_hits": 1, "zs_malloc": 100, "zs_free": 100},
+)
+def exercise(bench: Bench) -> None:
+    """Swap through zswap beyond its limit, empty it, and swap through it again."""
+    guest = bench.guest
+    pages_before = zram.nr_zspages(guest)
+    guest.execute(
+        f"[ ! -e {PARAMETERS}/zpool ] || echo zsmalloc >{PARAMETERS}/zpool", deadline=bench.deadline
+    )
+    guest.write(f"{PARAMETERS}/max_pool_percent", str(LIMIT_PERCENT))
+    guest.write(f"{PARAMETERS}/enabled", "1")
+    zram.fill_backing(bench, SWAP)
+    guest.execute(f"mkswap {SWAP}", deadline=bench.deadline)
+    for label in ("limited", "again"):
+        before = memory.counters(guest, "zswpout")["zswpout"]
+        guest.execute(f"swapon {SWAP}", deadline=bench.deadline)
+        run(bench, label, memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB))
+        guest.execute(f"swapoff {SWAP}", deadline=bench.deadline)
+        stored = memory.counters(guest, "zswpout")["zswpout"] - before
+        bench.check(
+            f"stored/{label}",
+            stored > 0,
+            expected="some pages",
+            seen=stored,
+            because="zswap takes pages while there is room in its pool, which was empty",
+        )
+        zram.check_residue(bench, label, pages_before)
+        bench.checkpoint(label)
+    bench.count("limit_hits", int(guest.read(LIMIT_HIT)))
+    bench.count("pools_kept", 1)
