@@ -12,6 +12,8 @@ DICTIONARY_BYTES = 32 << 10
 # The least, and the one that wants most memory, of those that have any (drivers/block/zram/backend_*.c,
 # since 6.12).
 LEVELS = {"zstd": (1, 19), "deflate": (1, 9), "lz4hc": (3, 12), "lz4": (1, 10)}
+# What those that have a highest one refuse, and other kernels' take for that.
+BEYOND = 1000
 WITH_DICTIONARY = ("zstd", "lz4", "lz4hc")
 
 
@@ -42,6 +44,9 @@ def exercise(bench: Bench) -> None:
     guest.write(DICTIONARY, bench.random.randbytes(DICTIONARY_BYTES))
     with zram.added(guest) as device:
         state = f"--device={device.device} --state=/tmp/algorithms.state --cpu=0"
+        if device.has("algorithm_params"):
+            for algorithm in LEVELS:
+                _ask_beyond(bench, device, algorithm, slots * page)
         for setting in _settings(device):
             label = setting.label
             guest.write(f"{device.sysfs}/comp_algorithm", setting.algorithm)
@@ -59,6 +64,16 @@ def exercise(bench: Bench) -> None:
             device.reset()
             zram.check_forgotten(bench, f"reset/{label}", device)
     zram.check_residue(bench, "removed", pages_before)
+
+
+def _ask_beyond(bench: Bench, device: zram.ZramDevice, algorithm: str, disksize_bytes: int) -> None:
+    """Ask for a level that there is not: a device that is refused a size for that has none."""
+    bench.guest.write(f"{device.sysfs}/comp_algorithm", algorithm)
+    bench.guest.write(f"{device.sysfs}/algorithm_params", f"algo={algorithm} level={BEYOND}")
+    if device.refuses("disksize", str(disksize_bytes)):
+        bench.count("refused", 1)
+        zram.check_forgotten(bench, f"refused/{algorithm}", device)
+    device.reset()
 
 
 def _settings(device: zram.ZramDevice) -> list[Setting]:
