@@ -32,6 +32,8 @@ from toolkit.userspace.library import (
 
 # Pages that were isolated and not yet moved or put back, at most.
 _ISOLATED_AT_MOST = 8
+# Of each class, so that two can be emptied into one.
+_ZSPAGES = 3
 # The requests without which a run proves little.
 _ESSENTIAL = (
     Request.MALLOC,
@@ -113,7 +115,7 @@ def simulate(
     deadline: Deadline,
     shrink_s: float = 60.0,
 ) -> Simulation:
-    """Random requests to one pool, on both sides, compared throughout.
+    """Random requests to one pool, on both sides, compared throughout; then some to each class.
 
     Allocation, freeing, compaction by hand and by the shrinker, migration in one step
     and in two, pages that are locked when their zspage is emptied, failing page and
@@ -124,7 +126,9 @@ def simulate(
     done: Counter[str] = Counter()
     try:
         with open_library(program, deadline=deadline) as library:
-            difference = _side_by_side(library, geometry, operations, seed, done)
+            difference = _side_by_side(library, geometry, seed, done, operations)
+            if difference is None:
+                difference = _side_by_side(library, geometry, seed, done, None)
     except (CrashError, HangError) as error:
         # Before the first request, or after the last.
         return Simulation(seed, done, Difference(error.message, "", "", (), error.detail))
@@ -146,7 +150,7 @@ def simulate_each(
         library = stack.enter_context(open_library(program, deadline=deadline))
         for seed in ahead:
             done: Counter[str] = Counter()
-            found = _side_by_side(library, geometry, operations, seed, done)
+            found = _side_by_side(library, geometry, seed, done, operations)
             if found is None:
                 yield Simulation(seed, done, None)
                 continue
@@ -157,12 +161,17 @@ def simulate_each(
 
 
 def _side_by_side(
-    library: Library, geometry: Geometry, operations: int, seed: int, done: Counter[str]
+    library: Library, geometry: Geometry, seed: int, done: Counter[str], operations: int | None
 ) -> Difference | None:
-    """What differs first, with all requests up to there; nothing may be left of them if nothing does."""
+    """What differs first, with all requests up to there; nothing may be left of them if nothing does.
+
+    So many random requests, or those to each class if None.
+    """
     side = _ModelSide(geometry, isolation=isolation_of(library.program))
+    generator = random.Random(seed)
+    rows = _each_class(generator, side) if operations is None else _requests(generator, side, operations)
     sent: list[Row] = []
-    for batch in _batches(random.Random(seed), side, operations):
+    for batch in _batches(rows, side):
         requests = [row for row, _ in batch]
         difference = _compare_batch(library, side, requests, [answer for _, answer in batch], done)
         if difference is not None:
@@ -466,12 +475,10 @@ class _ModelSide:
             self._at[last] = at
 
 
-def _batches(
-    generator: random.Random, side: _ModelSide, operations: int
-) -> Iterator[list[tuple[Row, int | None]]]:
-    """`operations` random requests with what the model answers, in batches of some hundred."""
+def _batches(rows: Iterable[Row], side: _ModelSide) -> Iterator[list[tuple[Row, int | None]]]:
+    """Requests with what the model answers, in batches of some hundred."""
     batch: list[tuple[Row, int | None]] = []
-    for row in _requests(generator, side, operations):
+    for row in rows:
         batch.append((row, side.apply(row)))
         if len(batch) >= 400:
             yield batch
@@ -496,6 +503,22 @@ def _requests(generator: random.Random, side: _ModelSide, operations: int) -> It
         for identity in list(side.live):
             yield Request.FREE, 0, 0, identity
         yield Request.DESTROY, 0, 0, 0
+
+
+def _each_class(generator: random.Random, side: _ModelSide) -> Iterator[Row]:
+    """Some zspages of each class, of whose objects a third stays: compaction has to do with every class."""
+    yield Request.CREATE, 0, 0, 0
+    for size_class in side.geometry.classes:
+        for _ in range(_ZSPAGES * size_class.objects):
+            yield Request.MALLOC, 0, size_class.size - HANDLE_SIZE, side.next_identity()
+    for identity in list(side.live):
+        if generator.random() < 2 / 3:
+            yield Request.FREE, 0, 0, identity
+    yield Request.COMPACT, 0, 0, 0
+    for identity in list(side.live):
+        yield Request.VERIFY, 0, 0, identity
+        yield Request.FREE, 0, 0, identity
+    yield Request.DESTROY, 0, 0, 0
 
 
 def _size(generator: random.Random, geometry: Geometry) -> int:
