@@ -276,6 +276,7 @@ def _compare_state(library: Library, side: _ModelSide, requests: tuple[Row, ...]
         (Request.ZONE_PAGES, side.pool.pages + side.pages_kept),
         (Request.PAGES_COMPACTED, side.pool.pages_compacted),
         (Request.SHRINK_COUNT, sum(row.freeable for row in table)),
+        (Request.HUGE_SIZE, side.pool.geometry.huge_class_size),
     )
     for what, number in numbers:
         answer = library.ask(what)
