@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""zswap refuses what is beyond its limit, for as long as it is: the pool that was full takes pages again."""
+"""zswap refuses what is beyond its limit, for as long as it is: the pool that was full takes pages again.
+
+No other pool is made here: 6.1.192 never destroys one that was full, for each page that it refuses takes a
+reference to the pool for a worker that drops one when it runs (zswap_frontswap_store(), shrink_worker()).
+"""
 
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
