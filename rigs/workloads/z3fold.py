@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The pages of z3fold can be moved as well: zswap fills them, and zspages are moved beside them."""
 
-from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload import Bench, memory, workload, zram, zswap
 from toolkit.workload.programs import CHURN, run_together
 
 DISK_BYTES = 2 << 20
 COLD_MIB = 12
 SECONDS = 6
 SWAP = "/dev/ram0"
-PARAMETERS = "/sys/module/zswap/parameters"
 
 
 @workload(
@@ -27,8 +26,8 @@ PARAMETERS = "/sys/module/zswap/parameters"
 def exercise(bench: Bench) -> None:
     """Page memory out to a pool of z3fold by zswap, and have the pool's pages moved."""
     guest = bench.guest
-    guest.write(f"{PARAMETERS}/zpool", "z3fold")
-    guest.write(f"{PARAMETERS}/enabled", "1")
+    guest.write(f"{zswap.PARAMETERS}/zpool", "z3fold")
+    guest.write(f"{zswap.PARAMETERS}/enabled", "1")
     guest.execute(f"mkswap {SWAP} && swapon {SWAP}", deadline=bench.deadline)
     with zram.known_disk(bench, DISK_BYTES) as disk:
         disk.run("filled", "write --mix=mixed")

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """zswap refuses what is beyond its limit, for as long as it is: the pool that was full takes pages again.
 
-No other pool is made here: 6.1.192 never destroys one that was full, for each page that it refuses takes a
-reference to the pool for a worker that drops one when it runs (zswap_frontswap_store(), shrink_worker()).
+No other pool is made here: see zswap-given-up.
 """
 
-from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload import Bench, memory, workload, zram, zswap
 from toolkit.workload.programs import run
 
 FILL_MIB = 14
@@ -13,8 +12,6 @@ LEFT_MIB = 14
 # Of the memory, far less than what is swapped takes.
 LIMIT_PERCENT = 1
 SWAP = "/dev/ram0"
-PARAMETERS = "/sys/module/zswap/parameters"
-LIMIT_HIT = "/sys/kernel/debug/zswap/pool_limit_hit"
 
 
 @workload(
@@ -29,11 +26,7 @@ def exercise(bench: Bench) -> None:
     """Swap through zswap beyond its limit, empty it, and swap through it again."""
     guest = bench.guest
     pages_before = zram.nr_zspages(guest)
-    guest.execute(
-        f"[ ! -e {PARAMETERS}/zpool ] || echo zsmalloc >{PARAMETERS}/zpool", deadline=bench.deadline
-    )
-    guest.write(f"{PARAMETERS}/max_pool_percent", str(LIMIT_PERCENT))
-    guest.write(f"{PARAMETERS}/enabled", "1")
+    zswap.enable(bench, max_pool_percent=str(LIMIT_PERCENT))
     zram.fill_backing(bench, SWAP)
     guest.execute(f"mkswap {SWAP}", deadline=bench.deadline)
     for label in ("limited", "again"):
@@ -51,5 +44,4 @@ def exercise(bench: Bench) -> None:
         )
         zram.check_residue(bench, label, pages_before)
         bench.checkpoint(label)
-    bench.count("limit_hits", int(guest.read(LIMIT_HIT)))
-    bench.count("pools_kept", 1)
+    bench.count("limit_hits", int(guest.read(zswap.LIMIT_HIT)))
