@@ -113,6 +113,26 @@ def test_steps_of_several_threads_are_followed_to_the_end(made: Geometry, seed: 
     assert last.pages_compacted == guest.pool.pages_compacted > 0
 
 
+@pytest.mark.parametrize(("made", "late"), [(V6_1, 0), (V6_12, 1)])
+def test_pages_that_one_thread_may_still_have_to_subtract_are_there_for_another(
+    made: Geometry, late: int
+) -> None:
+    """6.1 has one lock for a pool; since 6.11 each class has its own."""
+    guest = Guest(made)
+    page, other = made.page_size, SIZE
+    for handle in (1, 2):
+        guest.malloc(page, handle)
+    guest.mark("two")
+    guest.free(1)
+    guest.malloc(other, 3, thread=2)
+    guest.mark("late")
+    guest.malloc(page, 4)
+    guest.malloc(page, 5)
+    guest.mark("more")
+    peaks = [shot.pools[0].pages_peak for shot in follow(guest.steps(), made).snapshots]
+    assert peaks == [2, 2 + late, 4]
+
+
 @pytest.mark.parametrize("made", [V6_1, V6_12])
 def test_the_first_step_into_another_zspage_is_told(made: Geometry) -> None:
     guest = Guest(made)

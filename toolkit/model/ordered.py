@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from toolkit.model.replay import Snapshot, snapshot
 
 @dataclass(frozen=True)
 class Ordered:
-    """snapshots: one for each MARK that was reached; steps: how many were compared.
+    """snapshots: one for each MARK that was reached, where pages_peak is the most there can have
+    been; steps: how many were compared.
 
     difference: the first step that is not the model's, in words; unclear: why the steps
     cannot be followed at all.  Both are empty if every step was.
@@ -92,6 +93,13 @@ class _Follower:
             for thread in np.unique(steps.thread)
         }
 
+        # By thread: the pool, and the pages of a zspage that it freed under the lock, which it may still be
+        # about to subtract from the pool's.  Those of other classes add theirs meanwhile, but where
+        # one lock guards the whole pool.
+        self._subtracting: dict[int, tuple[int, int]] = {}
+        # By pool: the most pages that there can have been.
+        self._most: dict[int, int] = {}
+
     def run(self) -> Iterator[Snapshot]:
         """What all pools hold at each MARK; _Differs at the first step that is not the model's."""
         steps = self._steps
@@ -102,10 +110,14 @@ class _Follower:
         ):
             if op == Step.CREATE:
                 self._pools[identity] = created, Pool(self._geometry)
+                self._most[identity] = 0
                 self._full.update({(identity, at): row for at in range(len(self._geometry.classes))})
                 created += 1
             elif op == Step.MARK:
-                pools = tuple(snapshot(order, pool) for order, pool in self._pools.values())
+                pools = tuple(
+                    replace(snapshot(order, pool), pages_peak=self._most[one])
+                    for one, (order, pool) in self._pools.items()
+                )
                 yield Snapshot(steps.marks[size], pools)
             elif identity not in self._pools:
                 raise _Differs(row, self.told(row, f"pool {identity:#x} was not seen to be created"))
@@ -113,10 +125,21 @@ class _Follower:
                 del self._pools[identity]
                 self._classes.pop(identity, None)
             else:
+                before = self._pools[identity][1].pages
                 try:
                     self._change(row, op, identity, size, handle, zspage, since, thread)
                 except TraceError as error:
                     raise _Differs(row, self.told(row, error.message)) from None
+                self._count(identity, thread, before)
+
+    def _count(self, identity: int, thread: int, before: int) -> None:
+        """After a step of a thread, which is past what it did before: the pages that there may be."""
+        pages = self._pools[identity][1].pages
+        self._subtracting.pop(thread, None)
+        if pages < before and self._geometry.rules is not Rules.SEARCH_BY_QUARTER:
+            self._subtracting[thread] = identity, before - pages
+        late = sum(freed for pool, freed in self._subtracting.values() if pool == identity)
+        self._most[identity] = max(self._most[identity], pages + late)
 
     def _change(
         self, row: int, op: int, identity: int, size: int, handle: int, zspage: int, since: int, thread: int
