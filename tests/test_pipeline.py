@@ -9,7 +9,7 @@ import pytest
 
 from toolkit.kernel.build import BuiltKernel
 from toolkit.kernel.source import Tree
-from toolkit.pipeline import Prepared
+from toolkit.pipeline import Prepared, patient
 from toolkit.workload import Bench, workload
 
 
@@ -34,3 +34,15 @@ def test_a_workload_that_does_not_fit_a_kernel_is_told_why(
     tree = Tree("some", version, "", tmp_path, "commit", "tree")
     prepared = Prepared(tree, BuiltKernel(tmp_path, tmp_path / "image", version, "key"))
     assert prepared.unfit(of_old) == why
+
+
+@pytest.mark.parametrize(("watched", "factor"), [("", 1), ("PROVE_LOCKING", 2), ("KASAN", 4)])
+def test_a_kernel_that_watches_what_it_does_has_more_time(tmp_path: Path, watched: str, factor: int) -> None:
+    @workload(suites=[], deadline_s=60, single_threaded=True)
+    def exercise(bench: Bench) -> None:
+        """Whatever."""
+
+    kernel = BuiltKernel(tmp_path, tmp_path / "image", "6.1.192", "key")
+    chosen = f"CONFIG_{watched}=y\n" if watched else ""
+    kernel.config.write_text(f"CONFIG_ZRAM=y\n{chosen}", encoding="utf-8")
+    assert patient(exercise, kernel).deadline_s == 60 * factor

@@ -82,6 +82,9 @@ IMAGE_S = 900.0
 # How cells ended that a resumed run tries again: the kernel had no chance.
 _TRY_AGAIN = (Ending.INTERRUPTED, Ending.UNBUILT, Ending.LOST)
 
+# How many times as long a workload may take on kernels that watch what they do, for a busy host.
+_PATIENCE = {"KASAN": 4, "KCSAN": 4, "PROVE_LOCKING": 2}
+
 # The lane in which the kernels of a series' first patches are built, one after another.
 STEPS = "steps"
 
@@ -893,13 +896,19 @@ def _attempt(
         with started(kernel, arch, rig, evidence.directory, clone=clone, say=say) as guest:
             durations["start"] = time.monotonic() - began
             eye = eye_on(guest, kernel)
-            facts = exercise(guest, workload, cell.seed, evidence, known, say, eye=eye)
+            facts = exercise(guest, patient(workload, kernel), cell.seed, evidence, known, say, eye=eye)
             durations["exercise"] = time.monotonic() - began - durations["start"]
     except BootError as error:
         facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
     except PagelessError as error:
         facts = replace(facts, ending=Ending.LOST, trouble=error.message, detail=error.detail)
     return facts, durations
+
+
+def patient(workload: Workload, kernel: BuiltKernel) -> Workload:
+    """The workload, with as much time as it may take on that kernel."""
+    factor = max((n for symbol, n in _PATIENCE.items() if symbol in kernel.configuration), default=1)
+    return replace(workload, deadline_s=workload.deadline_s * factor)
 
 
 def _record(

@@ -280,6 +280,7 @@ def _try(started: _Started, workload: Workload, seed: int) -> Verdict:
     assert prepared.kernel is not None
     known = pipeline.internals(started.kernel.target, prepared.tree, prepared.kernel, logger.info)
     eye = pipeline.eye_on(started.guest, prepared.kernel)
+    workload = pipeline.patient(workload, prepared.kernel)
     facts: Facts = pipeline.exercise(
         started.guest, workload, seed, started.evidence, known, logger.info, eye=eye
     )

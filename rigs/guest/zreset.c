@@ -3,14 +3,15 @@
  * Resets a zram device while others want to use it.
  *
  *   zreset --device=D --sysfs=DIR --disksize=BYTES --seed=S --seconds=N
- *          [--users=N] [--resetters=N]
+ *          [--users=N] [--resetters=N] [--resets=N]
  *
  * A user opens the device, checks some of its slots, writes and checks them again, and
  * closes it, over and over.  While it is open the device cannot be reset, so everything
  * must hold from the first request that succeeds to the close; at its opening each slot
  * holds what this user wrote last or, after a reset, zeros: the first reset comes before
  * the first user.  A resetter resets the device and gives it its size again, as fast as it
- * is let.  It is left initialised.
+ * is let.  It goes on for --seconds, and until there were --resets.  The device is left
+ * initialised.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 #define SLOTS_A_SESSION 8u
 
 static const char *device, *sysfs, *disksize;
-static uint64_t seed, seconds, users = 2, resetters = 2;
+static uint64_t seed, seconds, users = 2, resetters = 2, least;
 
 static size_t page_bytes;
 static uint64_t slots, until_ns;
@@ -37,8 +38,9 @@ static _Atomic uint64_t sessions, refused, resets, busy, writes, reads;
 static const struct option long_options[] = {
 	{ "device", required_argument, NULL, 'd' },  { "sysfs", required_argument, NULL, 'y' },
 	{ "disksize", required_argument, NULL, 'z' }, { "seed", required_argument, NULL, 's' },
-	{ "seconds", required_argument, NULL, 't' }, { "users", required_argument, NULL, 'u' },
-	{ "resetters", required_argument, NULL, 'r' }, { 0 },
+	{ "seconds", required_argument, NULL, 't' }, { "resets", required_argument, NULL, 'n' },
+	{ "users", required_argument, NULL, 'u' },   { "resetters", required_argument, NULL, 'r' },
+	{ 0 },
 };
 
 /* Write an attribute: 0 or an errno. */
@@ -101,6 +103,11 @@ static void session(int file, uint64_t first_slot, unsigned char *page, unsigned
 	sessions++;
 }
 
+static bool goes_on(void)
+{
+	return now_ns() < until_ns || resets < least;
+}
+
 /* A user owns every slot whose number leaves its own when divided by the users'. */
 static void *use(void *argument)
 {
@@ -110,7 +117,7 @@ static void *use(void *argument)
 	unsigned char *page = aligned(page_bytes, page_bytes);
 	unsigned char *scratch = aligned(64, page_bytes);
 
-	while (now_ns() < until_ns) {
+	while (goes_on()) {
 		uint64_t lot = draw(&random);
 		int file = open(device, O_RDWR | O_DIRECT);
 
@@ -153,7 +160,7 @@ static bool reset(void)
 static void *keep_resetting(void *argument)
 {
 	(void)argument;
-	while (now_ns() < until_ns) {
+	while (goes_on()) {
 		reset();
 		usleep(500);
 	}
@@ -189,6 +196,7 @@ int main(int argc, char **argv)
 		case 'z': disksize = optarg; break;
 		case 's': seed = parse_number(name, optarg); break;
 		case 't': seconds = parse_number(name, optarg); break;
+		case 'n': least = parse_number(name, optarg); break;
 		case 'u': users = parse_number(name, optarg); break;
 		case 'r': resetters = parse_number(name, optarg); break;
 		default: exit(STATUS_USAGE);
