@@ -5,11 +5,11 @@ Stock 6.1.192 never does: each page that it refuses takes a reference to the poo
 drops one reference whenever it runs (zswap_frontswap_store(), shrink_worker(), mm/zswap.c).
 """
 
-from toolkit.workload import Bench, memory, workload, zram, zswap
-from toolkit.workload.programs import run
+from toolkit.workload import Bench, workload, zram, zswap
+from toolkit.workload.programs import run_together
 
-FILL_MIB = 14
-LEFT_MIB = 14
+# What each of two programs has paged out; compressed, a third of it is left.
+COLD_MIB = 6
 LIMIT_PERCENT = 1
 SWAP = "/dev/ram0"
 
@@ -20,7 +20,7 @@ SWAP = "/dev/ram0"
     single_threaded=False,
     needs=["ZSWAP", "BLK_DEV_RAM"],
     machine="small",
-    floors={"bytes_verified": FILL_MIB << 20, "limit_hits": 10},
+    floors={"bytes_verified": 2 * COLD_MIB << 20, "limit_hits": 10},
 )
 def exercise(bench: Bench) -> None:
     """Swap through zswap beyond its limit, and have it use another pool."""
@@ -28,7 +28,8 @@ def exercise(bench: Bench) -> None:
     zswap.enable(bench, max_pool_percent=str(LIMIT_PERCENT), compressor=zswap.COMPRESSORS[0])
     zram.fill_backing(bench, SWAP)
     guest.execute(f"mkswap {SWAP} && swapon {SWAP}", deadline=bench.deadline)
-    run(bench, "limited", memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB))
+    cold = f"cold --mib={COLD_MIB} --seconds=1"
+    run_together(bench, {"one": cold, "other": cold})
     guest.execute(f"swapoff {SWAP}", deadline=bench.deadline)
     bench.count("limit_hits", int(guest.read(zswap.LIMIT_HIT)))
     bench.checkpoint("limited")
