@@ -66,6 +66,8 @@ def _execute(channel: paramiko.Channel, command: str) -> None:
             channel.send_exit_status(status)
     process.kill()
     process.wait()
+    # Whoever ends what he sends has seen the reply to his request, which must not come after the close.
+    copiers[0].join()
     channel.close()
 
 
