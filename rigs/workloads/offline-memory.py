@@ -12,6 +12,8 @@ SECONDS = 6
 # Held by a pipe: the memory that they are in cannot go offline, and what was isolated for that goes back.
 PINNED = 64
 PATIENCE_S = 2
+# Of the pages of zspages in the movable zone.
+STAYED = 0.9
 
 
 @workload(
@@ -35,11 +37,20 @@ def exercise(bench: Bench) -> None:
     with zram.known_disk(bench, DISK_BYTES) as disk:
         disk.run("filled", "write --mix=mixed --batch=16")
         bench.checkpoint("filled")
+        in_movable = memory.movable_zspages(guest)
 
         # Twice: what is driven out of a block that stays, goes to the others.
         for turn in ("first", "second"):
             report = run(bench, f"cycled-{turn}", memory.cycle_blocks(tries=10))
             memory.check_blocks(bench, turn, report, empty)
+            left = memory.movable_zspages(guest)
+            bench.check(
+                f"zones/{turn}",
+                left >= in_movable * STAYED,
+                expected=f"{in_movable} pages, or nearly",
+                seen=left,
+                because="what has to leave a block of the movable zone goes to another, which has room",
+            )
             disk.settle(turn)
 
         # Where the kernel's own memory is, it stays, and all of it is as it was.
