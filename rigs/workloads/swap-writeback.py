@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Swap on a zram disk that is written back meanwhile: pages come back from the backing device."""
 
-from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload import Bench, memory, modules, workload, zram
 from toolkit.workload.programs import page_bytes, run_together
 
 FILL_MIB = 14
 LEFT_MIB = 24
-BACKING = "/dev/ram0"
+BACKING_MIB = 16
 UNIT = 4096
 SECONDS = 12
 # Until then zram is asked for pages of swap by themselves, which no backing device can give.
@@ -17,7 +17,7 @@ NO_RW_PAGE = (6, 3)
     suites=["quick", "full"],
     deadline_s=300,
     single_threaded=False,
-    needs=["ZRAM", "SWAP", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "BLK_DEV_RAM"],
+    needs=["ZRAM", "SWAP", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "MODULES"],
     machine="small",
     floors={"bytes_verified": 2 * FILL_MIB << 20, "pages_swapped_out": 100, "read_back": 20},
 )
@@ -26,9 +26,8 @@ def exercise(bench: Bench) -> None:
     guest = bench.guest
     pages_before = zram.nr_zspages(guest)
     page = page_bytes(guest)
-    zram.fill_backing(bench, BACKING)
-    with zram.added(guest) as device:
-        guest.write(f"{device.sysfs}/backing_dev", BACKING)
+    with modules.memdisk(bench, BACKING_MIB) as backing, zram.added(guest) as device:
+        guest.write(f"{device.sysfs}/backing_dev", backing)
         device.initialise(4 * FILL_MIB << 20)
         with zram.swap(bench, device):
             before = memory.counters(guest, "pswpout")["pswpout"]

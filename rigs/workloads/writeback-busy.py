@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Slots are overwritten and discarded while they are marked idle and written to the backing device."""
 
-from toolkit.workload import Bench, workload, zram
+from toolkit.workload import Bench, modules, workload, zram
 from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 6 << 20
 SECONDS = 5
-BACKING = "/dev/ram0"
+BACKING_MIB = 16
 UNIT = 4096
 
 # What newer kernels say to one who writes back while another does.
@@ -17,7 +17,7 @@ IN_TURN = "Resource temporarily unavailable"
     suites=["quick", "full"],
     deadline_s=240,
     single_threaded=False,
-    needs=["ZRAM", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "BLK_DEV_RAM"],
+    needs=["ZRAM", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "MODULES"],
     floors={"writes": 400, "discards": 50, "bytes_verified": DISK_BYTES, "written_back": 200},
 )
 def exercise(bench: Bench) -> None:
@@ -26,10 +26,9 @@ def exercise(bench: Bench) -> None:
     pages_before = zram.nr_zspages(guest)
     page = page_bytes(guest)
     slots = zram.slots_for(guest, DISK_BYTES, at_least=128)
-    with zram.added(guest) as device:
+    with modules.memdisk(bench, BACKING_MIB) as backing, zram.added(guest) as device:
         state = f"--device={device.device} --state=/tmp/busy.state"
-        zram.fill_backing(bench, BACKING)
-        guest.write(f"{device.sysfs}/backing_dev", BACKING)
+        guest.write(f"{device.sysfs}/backing_dev", backing)
         device.initialise(slots * page)
         run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
         run(bench, "filled", f"zblk write --mix=mixed {state}")

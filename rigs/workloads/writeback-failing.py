@@ -9,8 +9,7 @@ SLOTS = 64
 READS = 16
 UNIT = 4096
 BACKING_MIB = 8
-BACKING = "/dev/failing"
-PARAMETERS = "/sys/module/failing/parameters"
+PARAMETERS = "/sys/module/memdisk/parameters"
 FAILED = "Input/output error"
 
 
@@ -28,10 +27,9 @@ def exercise(bench: Bench) -> None:
     memory.keep_quiet(guest)
     pages_before = zram.nr_zspages(guest)
     page = page_bytes(guest)
-    modules.insert(bench, "failing", f"mib={BACKING_MIB}")
-    with zram.added(guest) as device:
+    with modules.memdisk(bench, BACKING_MIB) as backing, zram.added(guest) as device:
         state = f"--device={device.device} --state=/tmp/failing.state --cpu=0"
-        guest.write(f"{device.sysfs}/backing_dev", BACKING)
+        guest.write(f"{device.sysfs}/backing_dev", backing)
         device.initialise(SLOTS * page)
         run(bench, "created", f"zblk create --slots={SLOTS} --seed={bench.seed} {state}")
         run(bench, "filled", f"zblk write --mix=random {state}")
@@ -61,5 +59,4 @@ def exercise(bench: Bench) -> None:
         run(bench, "emptied", f"zblk discard {state}")
         zram.expect(bench, "emptied/bd_count", 0, device.bd_stat()[0])
         zram.check_emptied(bench, "emptied", device)
-    guest.execute("rmmod failing", deadline=bench.deadline)
     zram.check_residue(bench, "removed", pages_before)

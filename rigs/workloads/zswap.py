@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The other user of pools: zswap keeps pages in zsmalloc before they reach the swap device."""
 
-from toolkit.workload import Bench, memory, workload, zram, zswap
+from toolkit.workload import Bench, memory, modules, workload, zram, zswap
 from toolkit.workload.programs import page_bytes, run_together
 
 FILL_MIB = 14
 LEFT_MIB = 30
-SWAP = "/dev/ram0"
+SWAP_MIB = 16
+# So much that reclaim put a page back on its list before it is written out: the interrupt takes lru_lock.
+LATENCY_US = 15000
 CPU = "/sys/devices/system/cpu/cpu1"
 # To the device, and to zswap, which 7.3.4 does not count as the former.
 OUT = ("pswpout", "zswpout")
 COMPRESSOR = f"{zswap.PARAMETERS}/compressor"
 ROUNDS = 10
+COMPACTION_S = 4
 _SWITCH = f"""\
 for turn in $(seq {ROUNDS}); do
     for compressor in {" ".join(zswap.COMPRESSORS)}; do
@@ -27,7 +30,7 @@ echo '{{"cycles": '{ROUNDS}'}}'
     suites=["quick", "full"],
     deadline_s=300,
     single_threaded=False,
-    needs=["ZSWAP", "BLK_DEV_RAM", "HOTPLUG_CPU"],
+    needs=["ZSWAP", "COMPACTION", "MODULES", "HOTPLUG_CPU"],
     machine="small",
     floors={
         "bytes_verified": 3 * FILL_MIB << 20,
@@ -42,29 +45,30 @@ def exercise(bench: Bench) -> None:
     guest = bench.guest
     pages_before = zram.nr_zspages(guest)
     zswap.enable(bench)
-    zram.fill_backing(bench, SWAP)
-    guest.execute(f"mkswap {SWAP} && swapon {SWAP}", deadline=bench.deadline)
-    bench.checkpoint("on")
-    before = memory.counters(guest, *OUT)
+    with modules.memdisk(bench, SWAP_MIB, latency_us=LATENCY_US) as disk:
+        guest.execute(f"mkswap {disk} && swapon {disk}", deadline=bench.deadline)
+        bench.checkpoint("on")
+        before = memory.counters(guest, *OUT)
 
-    def swapped(label: str, children: int = 0, **beside: str) -> None:
-        program = memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB, children=children)
-        run_together(bench, {label: program, **beside})
+        def swapped(label: str, children: int = 0, **beside: str) -> None:
+            program = memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB, children=children)
+            compacting = f"poke --seconds={COMPACTION_S} --every-ms=200 {memory.COMPACT}"
+            run_together(bench, {label: program, "compacting": compacting, **beside})
 
-    swapped("swapped", children=2)
-    swapped("switched", switching=_SWITCH)
-    # One processor makes a pool, and goes.
-    for compressor in zswap.COMPRESSORS:
-        guest.execute(f"taskset 2 sh -c 'echo {compressor} >{COMPRESSOR}'", deadline=bench.deadline)
-    guest.write(f"{CPU}/online", "0")
-    swapped("left-alone")
-    # Has SLUB look whether a buffer was used after it was freed: if so, the kernel complains.
-    guest.write(f"/sys/kernel/slab/kmalloc-{2 * page_bytes(guest) >> 10}k/validate", "1")
-    guest.write(f"{CPU}/online", "1")
+        swapped("swapped", children=2)
+        swapped("switched", switching=_SWITCH)
+        # One processor makes a pool, and goes.
+        for compressor in zswap.COMPRESSORS:
+            guest.execute(f"taskset 2 sh -c 'echo {compressor} >{COMPRESSOR}'", deadline=bench.deadline)
+        guest.write(f"{CPU}/online", "0")
+        swapped("left-alone")
+        # Has SLUB look whether a buffer was used after it was freed: if so, the kernel complains.
+        guest.write(f"/sys/kernel/slab/kmalloc-{2 * page_bytes(guest) >> 10}k/validate", "1")
+        guest.write(f"{CPU}/online", "1")
 
-    after = memory.counters(guest, *OUT)
-    bench.count("pages_swapped_out", sum(after.values()) - sum(before.values()))
-    guest.execute(f"swapoff {SWAP}", deadline=bench.deadline)
+        after = memory.counters(guest, *OUT)
+        bench.count("pages_swapped_out", sum(after.values()) - sum(before.values()))
+        guest.execute(f"swapoff {disk}", deadline=bench.deadline)
     zram.check_residue(bench, "off", pages_before)
     zswap.expect_one_pool(bench, "switched")
     bench.checkpoint("off")

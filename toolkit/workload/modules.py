@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from toolkit.errors import HostError
@@ -29,3 +31,11 @@ def insert(bench: Bench, name: str, parameters: str = "") -> None:
         stdin=module.read_bytes(),
         deadline=bench.deadline,
     )
+
+
+@contextmanager
+def memdisk(bench: Bench, mib: int, *, latency_us: int = 100) -> Iterator[str]:
+    """A disk in the guest's memory whose requests end in an interrupt, that long after they began."""
+    insert(bench, "memdisk", f"mib={mib} latency_us={latency_us}")
+    yield "/dev/memdisk"
+    bench.guest.execute("rmmod memdisk", deadline=bench.deadline)
