@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Zspages are moved from one node, or what is one zone of it at least, to another."""
 
-from toolkit.collect import zoneinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
@@ -51,11 +50,6 @@ def exercise(bench: Bench) -> None:
         bench.checkpoint("emptied")
 
 
-def _zones(guest: Guest) -> tuple[zoneinfo.Zone, ...]:
-    memory.refresh(guest)
-    return zoneinfo.parse(guest.read(zoneinfo.PATH).decode())
-
-
 def _zspages(guest: Guest) -> dict[str, int]:
     """Pages of zspages by zone."""
-    return {zone.label: zone.nr_zspages for zone in _zones(guest)}
+    return {zone.label: zone.nr_zspages for zone in memory.zones(guest)}
