@@ -24,7 +24,7 @@ STAYED = 0.9
     machine="movable",
     floors={
         "offlined": 6, "movable_blocks": 1, "refused_blocks": 1, "kernel_blocks": 1, "zs_page_migrate": 500,
-        "bytes_verified": 2 * DISK_BYTES,
+        "movable_zspages": 100, "bytes_verified": 2 * DISK_BYTES,
     },
 )  # fmt: skip
 def exercise(bench: Bench) -> None:
@@ -38,6 +38,7 @@ def exercise(bench: Bench) -> None:
         disk.run("filled", "write --mix=mixed --batch=16")
         bench.checkpoint("filled")
         in_movable = memory.movable_zspages(guest)
+        bench.count("movable_zspages", in_movable)
 
         # Twice: what is driven out of a block that stays, goes to the others.
         for turn in ("first", "second"):
