@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Zspages are moved from one node, or what is one zone of it at least, to another."""
 
+from toolkit.collect import zoneinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
@@ -52,4 +53,4 @@ def exercise(bench: Bench) -> None:
 
 def _zspages(guest: Guest) -> dict[str, int]:
     """Pages of zspages by zone."""
-    return {zone.label: zone.nr_zspages for zone in memory.zones(guest)}
+    return {zone.label: zone.nr_zspages for zone in zoneinfo.read(guest)}

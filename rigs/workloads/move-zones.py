@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Zspages are moved from one zone to another, and counted where they are."""
 
+from toolkit.collect import zoneinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import page_bytes, run
@@ -31,7 +32,7 @@ def exercise(bench: Bench) -> None:
         disk.run("thinned", "discard --batch=16 --step=2")
         # What is free in the movable zone now is filled again: on each processor, for each has a list
         # of free pages of its own.
-        (movable,) = [zone for zone in memory.zones(guest) if "Movable" in zone.label]
+        (movable,) = [zone for zone in zoneinfo.read(guest) if "Movable" in zone.label]
         count = movable.pages["free"] + sum(movable.on_lists)
         for cpu in (0, 1):
             guest.execute(
@@ -65,4 +66,4 @@ def exercise(bench: Bench) -> None:
 
 def _zspages(guest: Guest) -> dict[str, int]:
     """Pages of zspages by zone."""
-    return {zone.label: zone.nr_zspages for zone in memory.zones(guest)}
+    return {zone.label: zone.nr_zspages for zone in zoneinfo.read(guest)}

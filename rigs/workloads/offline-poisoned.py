@@ -8,6 +8,7 @@ scan_movable_pages() finds it, do_migrate_range() passes over what is poisoned, 
 goes on like that until it gets a signal, with mem_hotplug_lock held.
 """
 
+from toolkit.collect import zoneinfo
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
 
@@ -32,7 +33,7 @@ def exercise(bench: Bench) -> None:
     memory.fill_refused_blocks(bench, empty)
     with zram.known_disk(bench, DISK_BYTES) as disk:
         disk.run("filled", "write --mix=mixed --batch=16")
-        (movable,) = [zone for zone in memory.zones(bench.guest) if "Movable" in zone.label]
+        (movable,) = [zone for zone in zoneinfo.read(bench.guest) if "Movable" in zone.label]
         report = run(
             bench,
             "poisoned",

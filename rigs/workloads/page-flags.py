@@ -94,6 +94,6 @@ def _looks(bench: Bench) -> dict[frozenset[str], int]:
             look = frozenset(names.intersection(("TAIL", *_OF_OWNER)))
             looks[look] = looks.get(look, 0) + count
     # What a processor keeps of free pages for itself looks plain.
-    zones = zoneinfo.parse(bench.guest.read(zoneinfo.PATH).decode())
+    zones = zoneinfo.read(bench.guest)
     looks[_PLAIN] = looks.get(_PLAIN, 0) - sum(sum(zone.on_lists) for zone in zones)
     return looks

@@ -169,5 +169,5 @@ def _round(
 
 def _first_removable(guest: Guest) -> int:
     """The frame where the memory begins that goes offline."""
-    zones = zoneinfo.parse(guest.read(zoneinfo.PATH).decode())
+    zones = zoneinfo.read(guest)
     return min(zone.frames[0] for zone in zones if zone.frames and "Movable" in zone.label)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from toolkit.collect.collector import Collector
+from toolkit.rig.guest import Guest
+from toolkit.workload import memory
 
 PATH = "/proc/zoneinfo"
 
@@ -42,6 +44,12 @@ class Zone:
     def nr_zspages(self) -> int:
         """Pages of zspages in this zone: the kernel counts pages here, for all that the name says."""
         return self.stats["nr_zspages"] if self.pages["present"] else 0
+
+
+def read(guest: Guest) -> tuple[Zone, ...]:
+    """The guest's zones as they are, with what each CPU has counted for itself folded in."""
+    memory.refresh(guest)
+    return parse(guest.read(PATH).decode())
 
 
 def parse(text: str) -> tuple[Zone, ...]:

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from toolkit.collect import zoneinfo
 from toolkit.errors import CommandError, HostError
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, modules
@@ -69,17 +66,6 @@ def available_mib(guest: Guest) -> int:
         if name == "MemAvailable":
             return int(value.split()[0]) >> 10
     raise CommandError("cat /proc/meminfo", 0, "no MemAvailable in it")
-
-
-def zones(guest: Guest) -> Sequence[zoneinfo.Zone]:
-    """The guest's zones as they are, with what each CPU has counted for itself folded in."""
-    refresh(guest)
-    return zoneinfo.parse(guest.read(zoneinfo.PATH).decode())
-
-
-def movable_zspages(guest: Guest) -> int:
-    """Pages of zspages in the zones for what can be moved."""
-    return sum(zone.nr_zspages for zone in zones(guest) if zone.name == "Movable")
 
 
 def swapper(bench: Bench, *, mib: int, left_mib: int, children: int = 0) -> str:
