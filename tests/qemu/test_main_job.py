@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,18 @@ class Done:
 
     def failed(self) -> set[str]:
         """The names of the checks that did not pass, over all cells."""
-        checks = [check for cell in self.outcome["cells"] for check in cell["verdict"]["checks"]]
-        return {check["name"] for check in checks if check["status"] not in ("pass", "skip")}
+        return {name for _cell, name, _summary in self._failures()}
+
+    def failures(self) -> list[str]:
+        """The same with the cell that each is of, and what it saw."""
+        return [": ".join(failure) for failure in self._failures()]
+
+    def _failures(self) -> Iterator[tuple[str, str, str]]:
+        for cell in self.outcome["cells"]:
+            of = "{series} {arch} {workload}".format_map(cell["cell"])
+            for check in cell["verdict"]["checks"]:
+                if check["status"] not in ("pass", "skip"):
+                    yield of, check["name"], check["summary"]
 
 
 def run(state: Path, *argv: str) -> Done:
@@ -73,7 +84,7 @@ def default_suite(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 def test_every_workload_of_the_default_suite_passes_and_none_is_skipped(default_suite: Done) -> None:
-    assert default_suite.failed() == set(), default_suite.said
+    assert default_suite.failures() == [], default_suite.said
     assert default_suite.status == 0
     cells = {
         (cell["cell"]["workload"], cell["cell"]["arch"]): cell["ending"]
@@ -85,7 +96,7 @@ def test_every_workload_of_the_default_suite_passes_and_none_is_skipped(default_
 
 
 def test_every_cell_of_the_main_job_passes(main_job: Done) -> None:
-    assert main_job.failed() == set(), main_job.said
+    assert main_job.failures() == [], main_job.said
     assert main_job.status == 0
     cells = [cell["cell"] for cell in main_job.outcome["cells"]]
     assert {cell["arch"] for cell in cells} == set(arches.names())
@@ -182,7 +193,7 @@ def test_a_sample_of_faults_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arch", arches.names())
 def test_every_race_comes_to_its_places_and_a_good_kernel_survives_it(arch: str, tmp_path: Path) -> None:
     done = run(tmp_path, "--series", "none", "--arch", arch, "--workload", "races")
-    assert done.failed() == set(), done.said
+    assert done.failures() == [], done.said
     assert done.status == 0
 
 

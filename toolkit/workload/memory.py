@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from toolkit.errors import CommandError, HostError
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, modules
@@ -66,6 +69,16 @@ def available_mib(guest: Guest) -> int:
         if name == "MemAvailable":
             return int(value.split()[0]) >> 10
     raise CommandError("cat /proc/meminfo", 0, "no MemAvailable in it")
+
+
+@contextlib.contextmanager
+def scattered(bench: Bench, mib: int) -> Iterator[None]:
+    """Of so much memory, half are what is allocated meanwhile: pages that compaction comes to, and finds
+    a place for."""
+    process = run(bench, "scattered", f"scatter --mib={mib}").number("process")
+    yield
+    ended = f"kill {process} && while [ -e /proc/{process} ]; do sleep 0.01; done"
+    bench.guest.execute(ended, deadline=bench.deadline)
 
 
 def swapper(bench: Bench, *, mib: int, left_mib: int, children: int = 0) -> str:

@@ -404,21 +404,15 @@ class Stage:
         Its zspages lie where compaction finds them.
         """
         before = zram.nr_zspages(self.guest)
-        with zram.disk(self.guest, slots * page_bytes(self.guest)) as device, self._scattered():
+        with (
+            zram.disk(self.guest, slots * page_bytes(self.guest)) as device,
+            memory.scattered(self.bench, _SCATTERED_MIB),
+        ):
             disk = Disk(self.bench, device, slots, mix)
             disk.create()
             disk.write()
             yield disk
         zram.check_residue(self.bench, "removed", before)
-
-    @contextlib.contextmanager
-    def _scattered(self) -> Iterator[None]:
-        """Pages that are allocated meanwhile are such as compaction comes to, and finds a place for."""
-        report = run(self.bench, "scattered", f"scatter --mib={_SCATTERED_MIB}")
-        process = report.number("process")
-        yield
-        ended = f"kill {process} && while [ -e /proc/{process} ]; do sleep 0.01; done"
-        self.guest.execute(ended, deadline=self.bench.deadline)
 
     @contextlib.contextmanager
     def alike(self, *, spanning: bool, slots: int = 96, backing: str = "") -> Iterator[Alike]:
