@@ -93,6 +93,11 @@ class Stub:
             raise QemuError(f"QEMU's gdbstub knows no register {number}: {answer!r}")
         return int.from_bytes(bytes.fromhex(answer.decode()), "little")
 
+    def registers(self, cpu: int) -> bytes:
+        """All registers of a processor as they are sent: the general ones first, by number, 8 bytes each."""
+        self._must(f"Hg{cpu + 1:x}")
+        return bytes.fromhex(self._ask("g").decode())
+
     def set_register(self, cpu: int, number: int, value: int) -> None:
         self._must(f"Hg{cpu + 1:x}")
         self._must(f"P{number:x}={(value % 2**64).to_bytes(8, 'little').hex()}")

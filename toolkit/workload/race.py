@@ -28,6 +28,7 @@ import concurrent.futures
 import contextlib
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, runtime_checkable
@@ -63,10 +64,11 @@ _LOOK_S = 0.05
 _REACH_S = 60.0
 # The same while another is held: later, the kernel complains of a processor that stands still.
 _REACH_HOLDING_S = 15.0
-# A loop that waits for a lock or another processor has no more instructions than this, with KASAN's
-# look at what it loads, and no other loop of theirs that a race steps through takes as many steps.
-_SPIN_INSTRUCTIONS = 32
-_SPIN_STEPS = 400
+# Who waits in a loop for a lock or another processor comes by with the same in all registers, again and
+# again; any other loop counts, or goes through memory.
+_SPIN_TURNS = 16
+# So many turns of the longest loop, with lockdep's and KASAN's looks at what it does, and more.
+_SPIN_STEPS = 2_000
 # How long somebody may take before one looks whether he spins.
 _SPINNING_S = 2.0
 _STEPS = 20_000
@@ -219,17 +221,9 @@ class Held:
 
         UnreachedError if it does neither within many steps.
         """
-        ends = self.stage.symbols.addresses(place)
-        recent: list[int] = []
-        with self.stage.paused() as stub:
-            for _ in range(_STEPS):
-                stub.step(self.cpu)
-                pc = stub.register(self.cpu, self.stage.registers.pc)
-                if pc in ends:
-                    return False
-                recent = [*recent[1 - _SPIN_STEPS :], pc]
-                if len(recent) == _SPIN_STEPS and len(set(recent)) <= _SPIN_INSTRUCTIONS:
-                    return True
+        spins = self.stage.spins(self.cpu, _STEPS, before=self.stage.symbols.addresses(place))
+        if spins is not None:
+            return spins
         raise UnreachedError(f"a processor neither waited for a lock nor came to {place}")
 
 
@@ -371,17 +365,23 @@ class Stage:
         """
         begun = self._begin(command, FREE)
         while not concurrent.futures.wait([begun], timeout=_SPINNING_S).done:
-            if self._spins(FREE):
+            if self.spins(FREE, _SPIN_STEPS):
                 return
 
-    def _spins(self, cpu: int) -> bool:
-        """Whether a processor does nothing but wait in a loop."""
-        recent = set()
+    def spins(self, cpu: int, steps: int, *, before: Collection[int] = ()) -> bool | None:
+        """Step on: true once it waits in a loop, false at one of the addresses, None after so many steps."""
+        seen: Counter[bytes] = Counter()
+        pc = slice(8 * self.registers.pc, 8 * self.registers.pc + 8)
         with self.paused() as stub:
-            for _ in range(_SPIN_STEPS):
+            for _ in range(steps):
                 stub.step(cpu)
-                recent.add(stub.register(cpu, self.registers.pc))
-        return len(recent) <= _SPIN_INSTRUCTIONS
+                registers = stub.registers(cpu)
+                if int.from_bytes(registers[pc], "little") in before:
+                    return False
+                seen[registers] += 1
+                if seen[registers] == _SPIN_TURNS:
+                    return True
+        return None
 
     def finish(self) -> None:
         """Wait until all commands came to their end; CommandError if one failed."""
