@@ -2,7 +2,7 @@
 /*
  * Soft-offlines page after page, which moves exactly that page, whatever uses it.
  *
- *   offline --pages=N --tries=N --seed=S [--first-frame=N] [--last-frame=N]
+ *   offline --pages=N --tries=N --seed=S [--first-frame=N] [--last-frame=N] [--keep]
  *
  * Tries pages in random order until --pages succeeded or --tries were made, of those frames
  * only if a first or a last is given.  It leaves out those that /proc/kpageflags says are free,
@@ -11,7 +11,9 @@
  * A tail counts if it does not follow its head: a zspage can pose as the head of its pages.
  * In newer kernels what can be moved has the mark of what is up to date (PG_movable_ops of
  * include/linux/page-flags.h): pages with that mark and pages without are tried by turns.
- * A page that was offlined is lost to the guest.
+ * A page that was offlined is neither free nor used, and has one reference: in the end each of them is
+ * taken back (unpoison_memory(), mm/memory-failure.c), which is refused if there is another.  With --keep
+ * they stay lost to the guest.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -31,12 +33,23 @@
 	 BIT(KPF_COMPOUND_HEAD) | BIT(KPF_HUGE) | BIT(KPF_HWPOISON) | BIT(KPF_NOPAGE) | BIT(KPF_OFFLINE) |     \
 	 BIT(KPF_PGTABLE) | BIT(KPF_RESERVED) | BIT(KPF_SWAPBACKED))
 
+/* What no page has that is out of use; that it was anonymous is told of it as long as it is not freed. */
+#define IN_USE                                                                                              \
+	((NOT_ZSMALLOC | BIT(KPF_MMAP) | BIT(KPF_COMPOUND_TAIL)) &                                             \
+	 ~(BIT(KPF_HWPOISON) | BIT(KPF_ANON) | BIT(KPF_SWAPBACKED)))
+
+/* Whoever looks at all pages in turn has a reference to one for a moment. */
+#define PATIENCE_MS 2000
+
+static const char flags_file[] = "/proc/kpageflags";
+
 static const struct option long_options[] = {
 	{ "pages", required_argument, NULL, 'p' },
 	{ "tries", required_argument, NULL, 't' },
 	{ "seed", required_argument, NULL, 's' },
 	{ "first-frame", required_argument, NULL, 'f' },
 	{ "last-frame", required_argument, NULL, 'l' },
+	{ "keep", no_argument, NULL, 'k' },
 	{ 0 },
 };
 
@@ -102,23 +115,23 @@ static void add(struct frames *frames, uint64_t frame)
  * Nothing behind the last is looked at: memory that goes offline meanwhile has no flags that can be read
  * (kpageflags_read() does not keep it online).
  */
-static void find(const char *path, uint64_t page_bytes, uint64_t first, uint64_t last, struct frames found[2])
+static void find(uint64_t page_bytes, uint64_t first, uint64_t last, struct frames found[2])
 {
-	int file = open(path, O_RDONLY);
+	int file = open(flags_file, O_RDONLY);
 	struct ranges memory = { .count = 0 };
 	uint64_t flags[ROOM], frame = 0;
 	int in_compound = 0;
 	ssize_t length;
 
 	if (file < 0)
-		die(STATUS_IO, errno, "%s", path);
+		die(STATUS_IO, errno, "%s", flags_file);
 	find_memory(&memory);
 	do {
 		uint64_t left = last - frame, want = left < ROOM ? left + 1 : ROOM;
 
 		length = read(file, flags, want * sizeof(*flags));
 		if (length < 0)
-			die(STATUS_IO, errno, "%s", path);
+			die(STATUS_IO, errno, "%s", flags_file);
 		for (ssize_t i = 0; i < length / 8; i++, frame++)
 			if (!is_tail_of_page(flags[i], &in_compound) && !(flags[i] & NOT_ZSMALLOC) &&
 			    first <= frame && is_memory(&memory, frame * page_bytes))
@@ -136,28 +149,54 @@ static uint64_t take(struct frames *frames, uint64_t *random)
 	return frame;
 }
 
-static int offline(const char *path, uint64_t address)
+/* Writes a number to a file, whose answer this returns: 0, or an error. */
+static int tell(const char *path, uint64_t number)
 {
 	int file = open(path, O_WRONLY);
 	int error = 0;
 
 	if (file < 0)
 		die(STATUS_IO, errno, "%s", path);
-	if (dprintf(file, "%#" PRIx64, address) < 0)
+	if (dprintf(file, "%#" PRIx64, number) < 0)
 		error = errno;
 	close(file);
 	return error;
 }
 
+/* Looks at what is out of use, and has it used again. */
+static void take_back(const struct frames *gone)
+{
+	const char *unpoison_file = "/sys/kernel/debug/hwpoison/unpoison-pfn";
+	int file = open(flags_file, O_RDONLY);
+
+	if (file < 0)
+		die(STATUS_IO, errno, "%s", flags_file);
+	for (uint64_t i = 0; i < gone->count; i++) {
+		uint64_t flags, until_ns = now_ns() + PATIENCE_MS * 1000000ull;
+		int error;
+
+		if (pread(file, &flags, sizeof(flags), (off_t)(gone->at[i] * sizeof(flags))) != sizeof(flags))
+			die(STATUS_IO, errno, "%s", flags_file);
+		if (!(flags & BIT(KPF_HWPOISON)) || flags & IN_USE)
+			die(STATUS_IO, 0, "frame %#" PRIx64 " was taken out of use, and has the flags %#" PRIx64,
+			    gone->at[i], flags);
+		while ((error = tell(unpoison_file, gone->at[i])) == EBUSY && now_ns() < until_ns)
+			usleep(1000);
+		if (error)
+			die(STATUS_IO, error, "frame %#" PRIx64 " was taken out of use, and cannot be taken back",
+			    gone->at[i]);
+	}
+	close(file);
+}
+
 int main(int argc, char **argv)
 {
-	const char *flags_file = "/proc/kpageflags";
 	const char *offline_file = "/sys/devices/system/memory/soft_offline_page";
 	uint64_t pages = 0, tries = 0, seed = 0, first = 0, last = UINT64_MAX;
-	uint64_t offlined = 0, refused = 0, random;
+	uint64_t refused = 0, random;
 	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-	struct frames found[2] = { 0 };
-	int option;
+	struct frames found[2] = { 0 }, gone = { 0 };
+	int option, keep = 0;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (option) {
@@ -166,26 +205,34 @@ int main(int argc, char **argv)
 		case 's': seed = parse_number("--seed", optarg); break;
 		case 'f': first = parse_number("--first-frame", optarg); break;
 		case 'l': last = parse_number("--last-frame", optarg); break;
+		case 'k': keep = 1; break;
 		default: exit(STATUS_USAGE);
 		}
 	}
 	if (!pages || !tries || optind < argc)
-		die(STATUS_USAGE, 0, "usage: offline --pages=N --tries=N --seed=S [--first-frame=N] [--last-frame=N]");
+		die(STATUS_USAGE, 0, "usage: offline --pages=N --tries=N --seed=S [--first-frame=N] [--last-frame=N]"
+				     " [--keep]");
 
-	find(flags_file, page_bytes, first, last, found);
+	find(page_bytes, first, last, found);
 	random = mix64(seed);
-	for (; tries && (found[0].count || found[1].count) && offlined < pages; tries--) {
+	for (; tries && (found[0].count || found[1].count) && gone.count < pages; tries--) {
 		struct frames *from = &found[tries % 2];
+		uint64_t frame;
 
 		if (!from->count)
 			from = &found[(tries + 1) % 2];
-		if (offline(offline_file, take(from, &random) * page_bytes))
+		frame = take(from, &random);
+		if (tell(offline_file, frame * page_bytes))
 			refused++;
 		else
-			offlined++;
+			add(&gone, frame);
 	}
+	if (!keep)
+		take_back(&gone);
 	free(found[0].at);
 	free(found[1].at);
-	printf("{\"program\": \"offline\", \"offlined\": %" PRIu64 ", \"refused\": %" PRIu64 "}\n", offlined, refused);
+	printf("{\"program\": \"offline\", \"offlined\": %" PRIu64 ", \"refused\": %" PRIu64 "}\n",
+	       gone.count, refused);
+	free(gone.at);
 	return STATUS_OK;
 }

@@ -20,7 +20,7 @@ THP = "/sys/kernel/mm/transparent_hugepage/enabled"
     suites=[],
     deadline_s=400,
     single_threaded=False,
-    needs=["DEBUG_TAIL_LOCK", "ZRAM", "TRANSPARENT_HUGEPAGE", "HUGETLBFS", "KSM", "MEMORY_FAILURE"],
+    needs=["DEBUG_TAIL_LOCK", "ZRAM", "TRANSPARENT_HUGEPAGE", "HUGETLBFS", "KSM", "HWPOISON_INJECT"],
     floors={
         "bytes_verified": 2 * DISK_BYTES,
         "cycles": 4,

@@ -16,7 +16,7 @@ MOST_OFFLINED = 450
     suites=["quick", "full"],
     deadline_s=240,
     single_threaded=True,
-    needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    needs=["ZRAM", "HWPOISON_INJECT", "PROC_PAGE_MONITOR"],
     machine="zones",
     floors={"offlined": 40, "crossed": 15, "bytes_verified": DISK_BYTES // 2},
 )

@@ -8,13 +8,16 @@ DISK_BYTES = 4 << 20
 # So many pages move at the least: of those that are tried, most are zspages'.
 LEAST = 20
 COUNTER = "pgmigrate_success"
+# Which pages may be taken out of use, by their flags (mm/hwpoison-inject.c).  No page has this one.
+FILTER = "/sys/kernel/debug/hwpoison/corrupt-filter"
+NO_PAGE = 1 << 20
 
 
 @workload(
     suites=["smoke", "quick", "full"],
     deadline_s=180,
     single_threaded=True,
-    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    needs=["ZRAM", "COMPACTION", "HWPOISON_INJECT", "PROC_PAGE_MONITOR"],
     machine="single",
     floors={"offlined": LEAST, "zs_page_migrate": LEAST, "bytes_verified": 3 * DISK_BYTES // 2},
 )
@@ -25,6 +28,18 @@ def exercise(bench: Bench) -> None:
     with zram.known_disk(bench, DISK_BYTES, "--cpu=0") as disk:
         disk.run("filled", "write --mix=spread")
         bench.checkpoint("filled")
+
+        for name, value in (("flags-mask", NO_PAGE), ("flags-value", NO_PAGE), ("enable", 1)):
+            guest.write(f"{FILTER}-{name}", str(value))
+        filtered = run(bench, "filtered", f"offline --pages={LEAST} --tries={4 * LEAST} --seed={bench.seed}")
+        bench.check(
+            "offline/filtered",
+            filtered.number("offlined") == 0,
+            expected="no page offlined",
+            seen=filtered.number("offlined"),
+            because="the filter lets no page be taken out of use",
+        )
+        guest.write(f"{FILTER}-enable", "0")
 
         before = memory.counters(guest, COUNTER)[COUNTER]
         run(bench, "offlined", f"offline --pages=240 --tries=2400 --seed={bench.seed}")

@@ -37,7 +37,7 @@ def exercise(bench: Bench) -> None:
         report = run(
             bench,
             "poisoned",
-            f"offline --pages={PAGES} --tries={20 * PAGES} --seed={bench.seed}"
+            f"offline --pages={PAGES} --tries={20 * PAGES} --seed={bench.seed} --keep"
             f" --first-frame={movable.frames[0]} --last-frame={movable.frames[-1]}",
         )
         bench.count("poisoned", report.number("offlined"))

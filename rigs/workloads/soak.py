@@ -65,7 +65,7 @@ CPU = "/sys/devices/system/cpu/cpu1"
         "CMA_DEBUGFS",
         "DMA_CMA",
         "HOTPLUG_CPU",
-        "MEMORY_FAILURE",
+        "HWPOISON_INJECT",
         "ZRAM_WRITEBACK",
         "BLK_DEV_RAM",
         "MEMORY_HOTREMOVE",

@@ -12,7 +12,7 @@ SECONDS = 5
     suites=["full"],
     deadline_s=300,
     single_threaded=False,
-    needs=["ZRAM", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    needs=["ZRAM", "HWPOISON_INJECT", "PROC_PAGE_MONITOR"],
     floors={"offlined": 30, "zs_page_migrate": 20, "bytes_verified": 2 * DISK_BYTES},
 )
 def exercise(bench: Bench) -> None:

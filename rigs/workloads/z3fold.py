@@ -14,7 +14,7 @@ SWAP = "/dev/ram0"
     suites=["full"],
     deadline_s=300,
     single_threaded=False,
-    needs=["ZRAM", "ZSWAP", "Z3FOLD", "BLK_DEV_RAM", "COMPACTION", "MEMORY_FAILURE"],
+    needs=["ZRAM", "ZSWAP", "Z3FOLD", "BLK_DEV_RAM", "COMPACTION", "HWPOISON_INJECT"],
     machine="small",
     floors={
         "bytes_verified": (COLD_MIB << 20) + 2 * DISK_BYTES,
