@@ -139,6 +139,11 @@ def test_a_pageblock_that_stays_isolated_is_told(compacted: Evidence) -> None:
     assert bad(compacted) == {"leak/pageblocks"}
 
 
+def test_free_pages_that_are_counted_and_are_on_no_list_are_told(compacted: Evidence) -> None:
+    edit(compacted.checkpoint("end") / "proc/zoneinfo", r"^(\s+nr_free_cma\s+)0$", r"\g<1>2001")
+    assert bad(compacted) == {"counters/free"}
+
+
 def test_a_pool_that_stays_is_told_unless_the_workload_knows_of_it(compacted: Evidence) -> None:
     table = "/sys/kernel/debug/zsmalloc/zram1/classes"
     text = (compacted.checkpoint("emptied") / table[1:]).read_text(encoding="utf-8")

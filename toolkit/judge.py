@@ -49,6 +49,8 @@ SHOWN = 5
 # are kept, buffers of its network, of which one packet can keep eight pages (SKB_FRAG_PAGE_ORDER).
 # Up to 139 pages were seen in 170 runs, most of them less than 10.
 _NOISE_PAGES = 256
+# Allocated or freed between two looks: up to 500 pages were seen in 1900 runs, of most none.
+_IN_PASSING_PAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ def _leaks(case: Case) -> Iterator[Check]:
     yield _equal(
         "leak/pageblocks", blocks[0], blocks[1], "a range that is isolated is what it was, afterwards"
     )
+    yield _free(case.snapshots[END])
     pools = [len(case.tables[checkpoint]) for checkpoint in (BASELINE, END)]
     kept = case.facts.counters.get("pools_kept", 0)
     yield _equal("leak/pools", pools[0] + kept, pools[1], "whoever makes a pool destroys it")
@@ -288,6 +291,34 @@ def _set_apart(files: Mapping[str, str]) -> dict[str, int]:
     """Pageblocks that not everybody can use."""
     zones = pagetypeinfo.COLLECTOR.read(files, pagetypeinfo.PATH)
     return {kind: sum(zone.blocks.get(kind, 0) for zone in zones) for kind in _SET_APART}
+
+
+def _free(files: Mapping[str, str]) -> Check:
+    """Each zone counts as free what is on its lists, but for what came and went meanwhile."""
+    listed = {
+        (zone.node, zone.zone): {
+            kind: sum(blocks << order for order, blocks in enumerate(free))
+            for kind, free in zone.free.items()
+        }
+        for zone in pagetypeinfo.COLLECTOR.read(files, pagetypeinfo.PATH)
+    }
+    counted, most = [], 0
+    for zone in zoneinfo.COLLECTOR.read(files, zoneinfo.PATH):
+        lists = listed.get((zone.node, zone.name), {})
+        for kind, count, pages in (
+            ("free", zone.pages["free"], sum(lists.values())),
+            ("free CMA", zone.stats.get("nr_free_cma", 0), lists.get("CMA", 0)),
+        ):
+            counted.append(f"{zone.label}: {count} {kind}, {pages} on its lists")
+            most = max(most, abs(count - pages))
+    return Check(
+        "counters/free",
+        Status.PASS if most <= _IN_PASSING_PAGES else Status.FAIL,
+        f"at most {most} pages apart",
+        f"at most {_IN_PASSING_PAGES} pages apart",
+        "; ".join(counted),
+        "what is put on a list of free pages is counted, and what is taken from it",
+    )
 
 
 def _sunk(case: Case) -> Check:
