@@ -277,6 +277,7 @@ static inline bool test_and_clear_bit(long nr, volatile unsigned long *p)
 }
 #define test_and_set_bit_lock test_and_set_bit
 #define hweight_long(word) ((unsigned int)__builtin_popcountl(word))
+#define ffs(word) __builtin_ffs(word)
 #define __ffs(word) ((unsigned long)__builtin_ctzl(word))
 
 /* ---- 2. preemption and sleeping ---- */
