@@ -82,6 +82,9 @@ def exercise(bench: Bench) -> None:
         )  # fmt: skip
         zram.expect(bench, "refused/while-open", 2, held.stderr.decode().count(busy))
         bench.count("refused", 2)
+        erased = guest.execute(f"blkdiscard -s {device.device}", deadline=bench.deadline, ok=None)
+        zram.expect(bench, "refused/secure-erase", True, b"not supported" in erased.stderr)
+        bench.count("refused", 1)
         for number, why in (
             ("4095", "No such device"),
             ("-1", "Invalid argument"),

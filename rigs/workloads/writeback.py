@@ -75,6 +75,12 @@ def exercise(bench: Bench) -> None:
             zram.expect(bench, "backing_dev/sizeless", "Invalid argument", said)
         zram.expect(bench, "writeback/early", "Invalid argument", device.refuses("writeback", "huge"))
         zram.fill_backing(bench, BACKING)
+        # Whoever never got a size gives it back, too: it is somebody else's afterwards.
+        with zram.added(guest) as unsized:
+            guest.write(f"{unsized.sysfs}/backing_dev", BACKING)
+            unsized.reset()
+            zram.expect(bench, "backing_dev/reset-early", "none", unsized.attribute("backing_dev"))
+            zram.expect(bench, "backing_dev/again", "", unsized.refuses("backing_dev", BACKING))
         guest.write(f"{device.sysfs}/backing_dev", BACKING)
         zram.expect(bench, "backing_dev/set", BACKING, device.attribute("backing_dev"))
         device.initialise(slots * page)

@@ -5,7 +5,7 @@ No other pool is made here: see zswap-given-up.
 """
 
 from toolkit.workload import Bench, memory, modules, workload, zram, zswap
-from toolkit.workload.programs import run
+from toolkit.workload.programs import page_bytes, run
 
 # What is paged out; compressed, a third of it is left.
 COLD_MIB = 12
@@ -29,12 +29,19 @@ def exercise(bench: Bench) -> None:
     zswap.enable(bench, max_pool_percent=str(LIMIT_PERCENT))
     with modules.memdisk(bench, SWAP_MIB) as disk:
         guest.execute(f"mkswap {disk}", deadline=bench.deadline)
-        for label in ("limited", "again"):
+
+        def swapped(label: str, cold: str) -> int:
+            """Swap something cold out and in; returns how many pages zswap took."""
             before = memory.counters(guest, "zswpout")["zswpout"]
             guest.execute(f"swapon {disk}", deadline=bench.deadline)
-            run(bench, label, f"cold --mib={COLD_MIB} --seconds=1")
+            run(bench, label, f"cold {cold} --seconds=1")
             guest.execute(f"swapoff {disk}", deadline=bench.deadline)
-            stored = memory.counters(guest, "zswpout")["zswpout"] - before
+            zram.check_residue(bench, label, pages_before)
+            bench.checkpoint(label)
+            return memory.counters(guest, "zswpout")["zswpout"] - before
+
+        for label in ("limited", "again"):
+            stored = swapped(label, f"--mib={COLD_MIB}")
             bench.check(
                 f"stored/{label}",
                 stored > 0,
@@ -42,6 +49,16 @@ def exercise(bench: Bench) -> None:
                 seen=stored,
                 because="zswap takes pages while there is room in its pool, which was empty",
             )
-            zram.check_residue(bench, label, pages_before)
-            bench.checkpoint(label)
+        if b"Y" in guest.execute(f"cat {zswap.TAKES_ANY}", deadline=bench.deadline, ok=None).stdout:
+            guest.write(zswap.TAKES_ANY, "N")
+            same_mib = COLD_MIB // 4
+            least = (same_mib << 20) // page_bytes(guest) // 2
+            stored = swapped("same", f"--mib={same_mib} --same")
+            bench.check(
+                "stored/same",
+                stored >= least,
+                expected=f"{least} pages or more",
+                seen=stored,
+                because="a page that repeats one word needs no room in the pool",
+            )
     bench.count("limit_hits", int(guest.read(zswap.LIMIT_HIT)))

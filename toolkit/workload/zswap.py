@@ -6,6 +6,8 @@ from __future__ import annotations
 from toolkit.workload import Bench, zram
 
 PARAMETERS = "/sys/module/zswap/parameters"
+# Whether zswap takes pages that do not repeat one word; kernels that always do have no such file.
+TAKES_ANY = f"{PARAMETERS}/non_same_filled_pages_enabled"
 LIMIT_HIT = "/sys/kernel/debug/zswap/pool_limit_hit"
 # Each other one than before has zswap make a pool, and give up the one that it had, which stays for as
 # long as anything is in it, and may be wanted again until then.
