@@ -139,6 +139,15 @@ def test_a_pageblock_that_stays_isolated_is_told(compacted: Evidence) -> None:
     assert bad(compacted) == {"leak/pageblocks"}
 
 
+def test_a_shrinker_that_counts_other_pages_than_the_classes_is_told(compacted: Evidence) -> None:
+    count = compacted.checkpoint("halved") / "sys/kernel/debug/shrinker/mm-zspool:zram1-24/count"
+    count.parent.mkdir(parents=True)
+    count.write_text("1 1000000\n", encoding="utf-8")
+    index = compacted.checkpoint("halved") / "snapshot.json"
+    edit(index, r'"files": \[', f'"files": ["/{count.relative_to(compacted.checkpoint("halved"))}", ')
+    assert bad(compacted) == {"invariants"}
+
+
 def test_free_pages_that_are_counted_and_are_on_no_list_are_told(compacted: Evidence) -> None:
     edit(compacted.checkpoint("end") / "proc/zoneinfo", r"^(\s+nr_free_cma\s+)0$", r"\g<1>2001")
     assert bad(compacted) == {"counters/free"}

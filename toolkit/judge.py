@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from toolkit import saved
-from toolkit.collect import health, meminfo, pagetypeinfo, slabinfo, vmstat, zoneinfo, zram, zsmalloc
+from toolkit.collect import (
+    health,
+    meminfo,
+    pagetypeinfo,
+    shrinker,
+    slabinfo,
+    vmstat,
+    zoneinfo,
+    zram,
+    zsmalloc,
+)
 from toolkit.collect.ftrace import Losses, Recording
 from toolkit.collect.migrations import CALL, Migrations, migrations
 from toolkit.collect.operations import Traced, marks, traced
@@ -383,6 +393,11 @@ def _invariants(case: Case) -> Iterator[Check]:
             stat = case.mm_stat(checkpoint, pool)
             if stat is not None:
                 broken += _zram_invariants(f"{checkpoint}, {pool}", table, stat, case, files)
+            freeable = sum(row.freeable for row in rows)
+            counted = shrinker.of_pool(files, pool)
+            # Of pools with one name nobody says which is whose.
+            if len(counted) == 1 and counted[0] != freeable:
+                broken.append(f"{checkpoint}, {pool}: the shrinker counts {counted[0]} pages of {freeable}")
         seen = vmstat.COLLECTOR.read(files, vmstat.PATH)["nr_zspages"]
         if seen != total_pages:
             broken.append(f"{checkpoint}: nr_zspages is {seen}, all pools together have {total_pages} pages")

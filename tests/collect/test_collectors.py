@@ -174,6 +174,14 @@ def test_a_shrinkers_count_is_summed_over_groups_and_nodes() -> None:
     assert shrinker.parse("") == 0
 
 
+def test_a_pools_shrinker_is_found_by_the_pools_name() -> None:
+    counts = {"zram1-24": "1 17\n", "zram11-25": "1 5\n", "zswap1-26": "1 2\n", "zswap1-27": "1 3\n"}
+    files = {shrinker.GLOB.replace("*", name): text for name, text in counts.items()}
+    assert shrinker.of_pool(files, "zram1") == (17,)
+    assert shrinker.of_pool(files, "zswap1") == (2, 3)
+    assert shrinker.of_pool(files, "zram2") == ()
+
+
 def test_the_collectors_are_found_without_the_optional_compiler() -> None:
     """An installation without the extra "fast" has no numba."""
     program = (

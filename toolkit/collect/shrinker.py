@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from toolkit.collect.collector import Collector, numbers
 
 # Counting makes a shrinker work: only zsmalloc's are asked (CONFIG_SHRINKER_DEBUG, since 6.0).
@@ -15,3 +18,9 @@ def parse(text: str) -> int:
 
 
 COLLECTOR = Collector("shrinker", (GLOB,), parse)
+
+
+def of_pool(files: Mapping[str, str], pool: str) -> tuple[int, ...]:
+    """What the shrinkers of pools of that name count, in pages: zswap's pools all have one name."""
+    named = re.compile(rf".*/mm-zspool:{re.escape(pool)}-\d+/count")
+    return tuple(pages for path, pages in COLLECTOR.read_all(files).items() if named.fullmatch(path))
