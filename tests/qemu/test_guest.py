@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+import paramiko
 import pytest
+from paramiko.common import cMSG_CHANNEL_EOF
 
 from tests.qemu.conftest import BOOT_S, CLONE_S
 from toolkit.deadline import Deadline
@@ -34,6 +36,29 @@ LONG_S = 10 * SOON_S
 
 def ask(guest: QemuGuest, command: str) -> str:
     return guest.execute(command, deadline=Deadline.after(COMMAND_S)).text.strip()
+
+
+def test_the_connection_outlives_an_end_of_input_that_comes_late(
+    frozen: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = paramiko.Transport._send_user_message  # type: ignore[attr-defined]
+
+    def send_late(transport: paramiko.Transport, message: paramiko.Message) -> None:
+        if message.asbytes().startswith(cMSG_CHANNEL_EOF):
+            time.sleep(0.5)
+        send(transport, message)
+
+    monkeypatch.setattr(paramiko.Transport, "_send_user_message", send_late)
+    with template.clone(frozen, tmp_path, deadline=Deadline.after(CLONE_S)) as guest:
+        for said in ("one", "two", "three"):
+            assert ask(guest, f"echo {said}") == said
+
+
+def test_a_guest_tells_why_its_ssh_server_ended(frozen: Template, tmp_path: Path) -> None:
+    with template.clone(frozen, tmp_path, deadline=Deadline.after(CLONE_S)) as guest:
+        with pytest.raises(HangError) as caught:
+            ask(guest, "kill -TERM $PPID; sleep 60")
+        assert "Terminated by signal" in caught.value.detail
 
 
 def test_a_boot_ends_in_a_guest_as_declared(setup: Setup, tmp_path: Path) -> None:

@@ -18,8 +18,22 @@ from paramiko import common
 HANG = "hang"
 
 
+class _Transport(paramiko.Transport):
+    """`accepted` is released for each request of a channel whose reply was sent."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        super().__init__(stream)
+        self.accepted = threading.Semaphore(0)
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        super()._send_user_message(message)  # type: ignore[misc]
+        if message.asbytes().startswith(common.cMSG_CHANNEL_SUCCESS):
+            self.accepted.release()
+
+
 class _Rules(paramiko.ServerInterface):
-    def __init__(self, *, open_to_all: bool) -> None:
+    def __init__(self, transport: _Transport, *, open_to_all: bool) -> None:
+        self.transport = transport
         self.open_to_all = open_to_all
 
     def check_auth_none(self, username: str) -> int:
@@ -29,13 +43,14 @@ class _Rules(paramiko.ServerInterface):
         return common.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        if command.decode() == HANG:
+        if command.decode().endswith(HANG):
             time.sleep(3.0)
-        threading.Thread(target=_execute, args=(channel, command.decode()), daemon=True).start()
+        run = (channel, command.decode(), self.transport.accepted)
+        threading.Thread(target=_execute, args=run, daemon=True).start()
         return True
 
 
-def _execute(channel: paramiko.Channel, command: str) -> None:
+def _execute(channel: paramiko.Channel, command: str, accepted: threading.Semaphore) -> None:
     """Run one command and copy its three streams, none waiting for another."""
     process = subprocess.Popen(
         ["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -66,8 +81,8 @@ def _execute(channel: paramiko.Channel, command: str) -> None:
             channel.send_exit_status(status)
     process.kill()
     process.wait()
-    # Whoever ends what he sends has seen the reply to his request, which must not come after the close.
-    copiers[0].join()
+    # The reply to the request must not come after the close.
+    accepted.acquire()
     channel.close()
 
 
@@ -76,9 +91,9 @@ def serving(*, open_to_all: bool = True) -> Iterator[tuple[socket.socket, parami
     """A server at the other end of a socket, which lets `root` in without a key, or nobody."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        transport = paramiko.Transport(theirs)
+        transport = _Transport(theirs)
         transport.add_server_key(paramiko.ECDSAKey.generate())
-        transport.start_server(threading.Event(), _Rules(open_to_all=open_to_all))
+        transport.start_server(threading.Event(), _Rules(transport, open_to_all=open_to_all))
         try:
             yield ours, transport
         finally:

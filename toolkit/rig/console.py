@@ -77,7 +77,7 @@ class Progress:
             self.phase = Phase.FIRMWARE
 
     def _mark(self, phase: str, rest: list[str]) -> None:
-        if (phase, rest) == ("ssh", ["ended"]):
+        if phase == "ssh" and rest[:1] == ["ended"]:
             self.ssh_ended = True
         elif reached := _PHASES.get(phase):
             self.phase = max(self.phase, reached)

@@ -64,7 +64,7 @@ class Session:
         try:
             with contextlib.closing(self._channel(deadline)) as channel:
                 with _closed_at(deadline, channel):
-                    channel.exec_command(command)
+                    channel.exec_command(command if stdin else f"exec </dev/null\n{command}")
                 with _sending(channel, stdin):
                     in_time = _collect(channel, stdout, stderr, deadline)
                     if not in_time or not channel.status_event.wait(deadline.remaining_s):
@@ -173,7 +173,13 @@ def _closed_at(deadline: Deadline, channel: paramiko.Channel) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sending(channel: paramiko.Channel, data: bytes) -> Iterator[None]:
-    """Send a command's input and its end; by a thread if that must not wait for output to be read."""
+    """Send a command's input, if it has any, and its end; by a thread if that must not wait for output
+    to be read.
+
+    paramiko sends the end of input without the channel's lock, so that it may come behind the answer to a
+    command that has ended, and dropbear ends the connection then ("EOF for unknown channel").  So it is
+    sent to nobody but who waits for it.
+    """
 
     def send() -> None:
         # The command may end without having read everything.
@@ -182,7 +188,8 @@ def _sending(channel: paramiko.Channel, data: bytes) -> Iterator[None]:
             channel.shutdown_write()
 
     if len(data) <= _INLINE:
-        send()
+        if data:
+            send()
         yield
         return
     sender = threading.Thread(target=send, name="ssh-stdin", daemon=True)
