@@ -57,8 +57,12 @@ static size_t offline(unsigned char *memory, size_t pages)
 	size_t done = 0;
 
 	for (size_t page = 0; page < pages; page++) {
-		if (!madvise(memory + page * page_bytes, page_bytes, MADV_SOFT_OFFLINE))
+		int answer = madvise(memory + page * page_bytes, page_bytes, MADV_SOFT_OFFLINE);
+
+		if (!answer)
 			done++;
+		else if (answer > 0)
+			die(STATUS_IO, 0, "taking a page out of use: %d is no answer", answer);
 		else if (errno == EINVAL || errno == EPERM)
 			die(STATUS_IO, errno, "taking a page out of use");
 	}

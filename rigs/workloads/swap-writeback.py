@@ -47,6 +47,7 @@ def exercise(bench: Bench) -> None:
             version = tuple(map(int, guest.read("/proc/sys/kernel/osrelease").decode().split(".")[:2]))
             zram.expect(bench, "io/failed_reads", reads if version < NO_RW_PAGE else 0, failed[0])
             zram.expect(bench, "io/failed_writes", 0, failed[1])
+        zram.expect(bench, "io/inflight", ["0", "0"], device.attribute("inflight").split())
         missed = device.debug_stat().miss_free
         left = sum("w" in flags for flags in device.block_state().values())
         zram.expect(bench, "accounting/bd_count", left * page // UNIT, device.bd_stat()[0])
