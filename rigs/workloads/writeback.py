@@ -50,6 +50,7 @@ def exercise(bench: Bench) -> None:
             bench.count("written_back", pages)
             zram.expect(bench, f"writeback/{label}/bd_count", before + pages, on_disk()[0])
             zram.expect(bench, f"writeback/{label}/bd_writes", written, on_disk()[2])
+            memory.validate_slabs(bench)
 
         def accounted(label: str, report: Report) -> None:
             """What block_state says of each slot, all slots together, against what mm_stat counts."""

@@ -71,6 +71,17 @@ def available_mib(guest: Guest) -> int:
     raise CommandError("cat /proc/meminfo", 0, "no MemAvailable in it")
 
 
+def validate_slabs(bench: Bench) -> None:
+    """Have SLUB look at all it has for kmalloc(): the kernel complains of what was written beyond an object.
+
+    Only caches that it looks after on this machine (slub_debug=) have that to be seen.
+    """
+    bench.guest.execute(
+        "for cache in /sys/kernel/slab/kmalloc-*; do echo 1 >$cache/validate || true; done 2>/dev/null",
+        deadline=bench.deadline,
+    )
+
+
 @contextlib.contextmanager
 def scattered(bench: Bench, mib: int) -> Iterator[None]:
     """Of so much memory, half are what is allocated meanwhile: pages that compaction comes to, and finds
