@@ -12,8 +12,8 @@ DISK_BYTES = 24 << 20
 SECONDS = 5
 # The kernel may have pages for itself in a range, or the zspages may lie in none: then once more.
 TURNS = 6
-# With pages of 4 KiB the buddy allocator has none so large, and a machine many of them.
 COUNTER = "pgmigrate_success"
+# With pages of 4 KiB the buddy allocator has none so large, and a machine many of them.
 GIGANTIC = "/sys/kernel/mm/hugepages/hugepages-32768kB/nr_hugepages"
 
 # Takes as many pages as there can be, {seconds} long and once at least, and gives them back.
