@@ -3,7 +3,7 @@
 
 from toolkit.collect import slabinfo
 from toolkit.rig.guest import Guest
-from toolkit.workload import Bench, workload, zram
+from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import CHURN, page_bytes, run, run_together
 
 DISK_BYTES = 6 << 20
@@ -75,8 +75,8 @@ def exercise(bench: Bench) -> None:
             },
         )
         report = run(bench, "verified", f"zblk verify {state}")
-        # Has SLUB look whether a buffer was used after it was freed: if so, the kernel complains.
-        guest.write(f"/sys/kernel/slab/kmalloc-{page >> 10}k/validate", "1")
+        # Whether a buffer was used after it was freed.
+        memory.validate_slabs(bench)
         zram.check_accounting(bench, "churned", device, report)
         zram.check_io_errors(bench, "all", device)
         bench.checkpoint("churned")

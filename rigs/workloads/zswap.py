@@ -2,7 +2,7 @@
 """The other user of pools: zswap keeps pages in zsmalloc before they reach the swap device."""
 
 from toolkit.workload import Bench, memory, modules, workload, zram, zswap
-from toolkit.workload.programs import page_bytes, run_together
+from toolkit.workload.programs import run_together
 
 FILL_MIB = 14
 LEFT_MIB = 30
@@ -64,8 +64,8 @@ def exercise(bench: Bench) -> None:
             guest.execute(f"taskset 2 sh -c 'echo {compressor} >{COMPRESSOR}'", deadline=bench.deadline)
         guest.write(f"{CPU}/online", "0")
         swapped("left-alone")
-        # Has SLUB look whether a buffer was used after it was freed: if so, the kernel complains.
-        guest.write(f"/sys/kernel/slab/kmalloc-{2 * page_bytes(guest) >> 10}k/validate", "1")
+        # Whether a buffer was used after it was freed.
+        memory.validate_slabs(bench)
         guest.write(f"{CPU}/online", "1")
 
         after = memory.counters(guest, *OUT)

@@ -72,12 +72,13 @@ def available_mib(guest: Guest) -> int:
 
 
 def validate_slabs(bench: Bench) -> None:
-    """Have SLUB look at all it has for kmalloc(): the kernel complains of what was written beyond an object.
+    """Have SLUB look at all it has for kmalloc(): the kernel complains of what was written beyond an object,
+    or to one that is free.
 
-    Only caches that it looks after on this machine (slub_debug=) have that to be seen.
+    CommandError on a machine where SLUB does not look after those caches (slub_debug=kmalloc-*).
     """
     bench.guest.execute(
-        "for cache in /sys/kernel/slab/kmalloc-*; do echo 1 >$cache/validate || true; done 2>/dev/null",
+        "for cache in /sys/kernel/slab/kmalloc-*; do echo 1 >$cache/validate || exit 1; done",
         deadline=bench.deadline,
     )
 
