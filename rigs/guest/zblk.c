@@ -39,6 +39,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "failing.h"
 #include "report.h"
 
 #define STATE_MAGIC 0x7a626c6b00000001u
@@ -261,16 +262,6 @@ static void check(uint64_t first, uint64_t count, unsigned char *buffer, unsigne
 		else if (at_rest)
 			slot->committed = slot->pending = found;
 	}
-}
-
-/* Whether this task is one that fault injection looks at. */
-static void make_it_fail(bool yes)
-{
-	int file = open("/proc/thread-self/make-it-fail", O_WRONLY);
-
-	if (file < 0 || write(file, yes ? "1" : "0", 1) != 1)
-		die(STATUS_IO, errno, "make-it-fail");
-	close(file);
 }
 
 enum act { ACT_STORE, ACT_VERIFY };

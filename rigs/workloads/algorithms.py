@@ -15,6 +15,8 @@ LEVELS = {"zstd": (1, 19), "deflate": (1, 9), "lz4hc": (3, 12), "lz4": (1, 10)}
 # What those that have a highest one refuse, and other kernels' take for that.
 BEYOND = 1000
 WITH_DICTIONARY = ("zstd", "lz4", "lz4hc")
+# The window of deflate, as a power of two: a positive one has zlib's header written.  Older kernels ignore it.
+WINDOW = 12
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def _settings(device: zram.ZramDevice) -> list[Setting]:
         for one in algorithms:
             for level in LEVELS.get(one, ()):
                 settings.append(Setting(one, f"{one}-{level}", f"level={level}"))
+            if one == "deflate":
+                settings.append(Setting(one, f"{one}-window", f"deflate.winbits={WINDOW}"))
             if one in WITH_DICTIONARY:
                 settings.append(Setting(one, f"{one}-dictionary", f"dict={DICTIONARY}"))
     return settings

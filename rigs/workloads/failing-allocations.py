@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Allocations fail while a disk is made, written and compacted: an error, and nothing lost or left."""
 
-from toolkit.rig.guest import Guest
-from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload import Bench, failing, memory, workload, zram
 from toolkit.workload.programs import page_bytes, run
 
 DISK_BYTES = 6 << 20
-PAGES, SLABS = "/sys/kernel/debug/fail_page_alloc", "/sys/kernel/debug/failslab"
 # Every allocation that setting a size makes fails once, up to so many, then every so-many-th.
 EACH, STRIDE, LAST = 40, 9, 400
 
@@ -53,7 +51,7 @@ LAST_DEVICE = 40
     deadline_s=240,
     single_threaded=False,
     machine="failing",
-    needs=["ZRAM", "FAULT_INJECTION_DEBUG_FS", "FAILSLAB", "FAIL_PAGE_ALLOC"],
+    needs=["ZRAM", *failing.NEEDS],
     floors={
         "writes": 512,
         "bytes_verified": DISK_BYTES,
@@ -68,12 +66,7 @@ def exercise(bench: Bench) -> None:
     pages_before = zram.nr_zspages(guest)
     page = page_bytes(guest)
     slots = zram.slots_for(guest, DISK_BYTES)
-    for directory in (PAGES, SLABS):
-        _set(guest, directory, verbose=0, probability=0, interval=1, times=-1, space=0)
-        guest.write(f"{directory}/task-filter", "Y")
-        guest.write(f"{directory}/ignore-gfp-wait", "N")
-    guest.write(f"{PAGES}/ignore-gfp-highmem", "N")
-    guest.write(f"{PAGES}/min-order", "0")
+    failing.prepare(guest)
 
     devices = guest.execute("ls /sys/block", deadline=bench.deadline).text
     script = _NTH_DEVICE.format(last=LAST_DEVICE, control=zram.CONTROL)
@@ -94,30 +87,27 @@ def exercise(bench: Bench) -> None:
         device.initialise(slots * page)
         state = f"--device={device.device} --state=/tmp/failing.state"
         run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
-        # Only what zsmalloc allocates from its own caches, a handle or a zspage: the machine marks them.
-        guest.write(f"{SLABS}/cache-filter", "Y")
+        failing.only_marked_caches(guest)
         for label, pages, slabs, mix in (
             ("pages", 30, 0, "spread"),
             ("slabs", 0, 30, "mixed"),
             ("both", 15, 15, "small"),
         ):
-            _set(guest, PAGES, probability=pages)
-            _set(guest, SLABS, probability=slabs)
+            failing.let_fail(guest, pages_percent=pages, slabs_percent=slabs)
             report = run(bench, label, f"zblk write --mix={mix} --tolerate --failing {state}")
-            _set(guest, PAGES, probability=0)
-            _set(guest, SLABS, probability=0)
+            failing.let_fail(guest)
             bench.count("failed_writes", report.number("errors"))
             report = run(bench, f"{label}-verified", f"zblk verify {state}")
             zram.check_accounting(bench, label, device, report)
             bench.checkpoint(label)
         run(bench, "thinned", f"zblk discard --step=2 {state}")
-        _set(guest, SLABS, probability=50)
+        failing.let_fail(guest, slabs_percent=50)
         guest.execute(
             f"echo 1 >/proc/self/make-it-fail; put {device.sysfs}/compact",
             deadline=bench.deadline,
             stdin=b"1",
         )
-        _set(guest, SLABS, probability=0)
+        failing.let_fail(guest)
         report = run(bench, "compacted", f"zblk verify {state}")
         zram.check_accounting(bench, "compacted", device, report)
         bench.checkpoint("compacted")
@@ -126,8 +116,3 @@ def exercise(bench: Bench) -> None:
         bench.checkpoint("emptied")
     zram.check_residue(bench, "removed", pages_before)
     memory.counters(guest, "nr_zspages")
-
-
-def _set(guest: Guest, directory: str, **values: int) -> None:
-    for name, value in values.items():
-        guest.write(f"{directory}/{name}", str(value))

@@ -358,6 +358,17 @@ class Stage:
         own = at("zs_owner_trylock")
         return own if self.symbols.has(own.function) else at(ISOLATE, file="mm/migrate.c", line="trylock")
 
+    @property
+    def waiting(self) -> Place:
+        """Where a mover comes that waits for the lock of a page's owner, or of the page if it has none."""
+        own = at("zs_owner_lock")
+        return own if self.symbols.has(own.function) else IDLE
+
+    @property
+    def unregistering(self) -> Place:
+        """Where a shrinker begins to go."""
+        return at("shrinker_free" if self.symbols.has("shrinker_free") else "unregister_shrinker")
+
     def meanwhile(self, command: str) -> None:
         """Run a command on the free processor until it ends or, there, somebody spins on a lock that is held.
 

@@ -9,6 +9,10 @@ PARAMETERS = "/sys/module/zswap/parameters"
 # Whether zswap takes pages that do not repeat one word; kernels that always do have no such file.
 TAKES_ANY = f"{PARAMETERS}/non_same_filled_pages_enabled"
 LIMIT_HIT = "/sys/kernel/debug/zswap/pool_limit_hit"
+# How many pages it refused, for there was no object for them.
+REFUSED = "/sys/kernel/debug/zswap/reject_alloc_fail"
+# How many pages it wrote to the swap device to make room.
+WRITTEN_BACK = "/sys/kernel/debug/zswap/written_back_pages"
 # Each other one than before has zswap make a pool, and give up the one that it had, which stays for as
 # long as anything is in it, and may be wanted again until then.
 COMPRESSORS = ("lzo-rle", "lzo")
