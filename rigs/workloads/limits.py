@@ -8,6 +8,8 @@ DISK_BYTES = 4 << 20
 # Pages that a zspage may have; a pool that is full may exceed its limit by one.
 CHAIN_PAGES = 16
 SECTOR = 512
+# Of this size, the lower 32 bits are zero.
+LARGE_BYTES = 4 << 30
 # zram's own logical block, by its ZRAM_LOGICAL_BLOCK_SIZE.
 BLOCK_BYTES = 4096
 # What zram says of itself to whoever makes requests; None is a page.
@@ -42,8 +44,10 @@ def exercise(bench: Bench) -> None:
 
     with zram.added(guest) as device:
 
-        def refused(label: str, attribute: str, value: str, why: str) -> None:
-            zram.expect(bench, f"refused/{label}", why, device.refuses(attribute, value))
+        def refused(
+            label: str, attribute: str, value: str, why: str, of: zram.ZramDevice = device
+        ) -> None:
+            zram.expect(bench, f"refused/{label}", why, of.refuses(attribute, value))
             bench.count("refused", 1)
 
         state = f"--device={device.device} --state=/tmp/limits.state --cpu=0"
@@ -162,6 +166,10 @@ def exercise(bench: Bench) -> None:
         zram.check_forgotten(bench, "reset", device)
         with zram.added(guest) as second:
             zram.expect(bench, "hot_add/number", True, second.number != device.number)
+            second.initialise(LARGE_BYTES)
+            zram.expect(bench, "initstate/large", "1", second.attribute("initstate"))
+            zram.expect(bench, "disksize/large", str(LARGE_BYTES), second.attribute("disksize"))
+            refused("large-size-twice", "disksize", str(LARGE_BYTES), busy, of=second)
         gone = guest.execute(
             f"ls -d {second.sysfs} {second.device} /sys/kernel/debug/zram/{second.name} 2>/dev/null",
             deadline=bench.deadline, ok=None,

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What zram stores is written to a backing device, read from there, overwritten and discarded."""
 
-from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload import Bench, memory, modules, workload, zram
 from toolkit.workload.programs import Report, page_bytes, run
 
 # The backing device has 16 MiB: a block that is not given back is missed in the third round.
 DISK_BYTES = 6 << 20
 ROUNDS = 3
 BACKING = "/dev/ram0"
+OTHER_MIB = 1
 LIMIT = 40
 UNIT = 4096
 # By the kernel's age.
@@ -21,7 +22,7 @@ LONG_AGO_S = "1000000"
     deadline_s=240,
     single_threaded=True,
     machine="single",
-    needs=["ZRAM", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "BLK_DEV_RAM"],
+    needs=["ZRAM", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "BLK_DEV_RAM", "MODULES"],
     floors={"writes": 1024, "bytes_verified": 4 * DISK_BYTES, "written_back": 1000},
 )
 def exercise(bench: Bench) -> None:
@@ -77,11 +78,14 @@ def exercise(bench: Bench) -> None:
         zram.expect(bench, "writeback/early", "Invalid argument", device.refuses("writeback", "huge"))
         zram.fill_backing(bench, BACKING)
         # Whoever never got a size gives it back, too: it is somebody else's afterwards.
-        with zram.added(guest) as unsized:
+        with modules.memdisk(bench, OTHER_MIB) as other, zram.added(guest) as unsized:
             guest.write(f"{unsized.sysfs}/backing_dev", BACKING)
             unsized.reset()
             zram.expect(bench, "backing_dev/reset-early", "none", unsized.attribute("backing_dev"))
             zram.expect(bench, "backing_dev/again", "", unsized.refuses("backing_dev", BACKING))
+            zram.expect(bench, "backing_dev/replaced", "", unsized.refuses("backing_dev", other))
+            with zram.added(guest) as heir:
+                zram.expect(bench, "backing_dev/given-up", "", heir.refuses("backing_dev", BACKING))
         guest.write(f"{device.sysfs}/backing_dev", BACKING)
         zram.expect(bench, "backing_dev/set", BACKING, device.attribute("backing_dev"))
         device.initialise(slots * page)
