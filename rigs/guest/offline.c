@@ -13,7 +13,7 @@
  * include/linux/page-flags.h): pages with that mark and pages without are tried by turns.
  * A page that was offlined is neither free nor used, and has one reference: in the end each of them is
  * taken back (unpoison_memory(), mm/memory-failure.c), which is refused if there is another.  With --keep
- * they stay lost to the guest.
+ * they stay lost to the guest.  "corrupted" is how many more pages /proc/meminfo then says are out of use.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -163,6 +163,24 @@ static int tell(const char *path, uint64_t number)
 	return error;
 }
 
+/* How many pages the kernel says are out of use. */
+static uint64_t pages_corrupted(uint64_t page_bytes)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	char line[256];
+	uint64_t kib = 0;
+	int found = 0;
+
+	if (!file)
+		die(STATUS_IO, errno, "/proc/meminfo");
+	while (!found && fgets(line, sizeof(line), file))
+		found = sscanf(line, "HardwareCorrupted: %" SCNu64, &kib) == 1;
+	fclose(file);
+	if (!found)
+		die(STATUS_IO, 0, "/proc/meminfo has no HardwareCorrupted");
+	return (kib << 10) / page_bytes;
+}
+
 /* Looks at what is out of use, and has it used again. */
 static void take_back(const struct frames *gone)
 {
@@ -194,7 +212,7 @@ int main(int argc, char **argv)
 	const char *offline_file = "/sys/devices/system/memory/soft_offline_page";
 	uint64_t pages = 0, tries = 0, seed = 0, first = 0, last = UINT64_MAX;
 	uint64_t refused = 0, random;
-	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE), corrupted = pages_corrupted(page_bytes);
 	struct frames found[2] = { 0 }, gone = { 0 };
 	int option, keep = 0;
 
@@ -227,12 +245,14 @@ int main(int argc, char **argv)
 		else
 			add(&gone, frame);
 	}
+	corrupted = pages_corrupted(page_bytes) - corrupted;
 	if (!keep)
 		take_back(&gone);
 	free(found[0].at);
 	free(found[1].at);
-	printf("{\"program\": \"offline\", \"offlined\": %" PRIu64 ", \"refused\": %" PRIu64 "}\n",
-	       gone.count, refused);
+	printf("{\"program\": \"offline\", \"offlined\": %" PRIu64 ", \"refused\": %" PRIu64
+	       ", \"corrupted\": %" PRIu64 "}\n",
+	       gone.count, refused, corrupted);
 	free(gone.at);
 	return STATUS_OK;
 }

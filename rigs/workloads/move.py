@@ -42,7 +42,15 @@ def exercise(bench: Bench) -> None:
         guest.write(f"{FILTER}-enable", "0")
 
         before = memory.counters(guest, COUNTER)[COUNTER]
-        run(bench, "offlined", f"offline --pages=240 --tries=2400 --seed={bench.seed}")
+        report = run(bench, "offlined", f"offline --pages=240 --tries=2400 --seed={bench.seed}")
+        offlined, corrupted = report.number("offlined"), report.number("corrupted")
+        bench.check(
+            "offline/counted",
+            corrupted == offlined,
+            expected=f"{offlined} pages more in HardwareCorrupted",
+            seen=corrupted,
+            because="a page that is taken out of use is counted until it is taken back",
+        )
         moved = memory.counters(guest, COUNTER)[COUNTER] - before
         bench.check(
             "offline/moved",
