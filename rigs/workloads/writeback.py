@@ -155,7 +155,11 @@ def exercise(bench: Bench) -> None:
             write_back(f"limited-{turn}", "idle", LIMIT, ends="Input/output error")
             zram.expect(bench, f"writeback/limited-{turn}/left", "0", device.attribute("writeback_limit"))
             guest.write(f"{device.sysfs}/writeback_limit_enable", "0")
+            # What is not enabled is not used up either.
+            guest.write(f"{device.sysfs}/writeback_limit", str(LIMIT))
             write_back(f"idle-{turn}", "idle", pages - LIMIT)
+            unused = device.attribute("writeback_limit")
+            zram.expect(bench, f"writeback/unlimited-{turn}/left", str(LIMIT), unused)
             stored = device.block_state()
             # One slot by its number: neither its neighbours nor what is there already.
             alone = next((slot for slot, flags in stored.items() if flags in ("", "i")), None)
