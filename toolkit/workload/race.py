@@ -309,6 +309,27 @@ class Stage:
             because="a page that was put back can be isolated again",
         )
 
+    def check_released(self, pages: Sequence[int]) -> None:
+        """Check that of pages that were freed, by where they are, hardly one has a reference of nobody's.
+
+        A page that somebody else got since may say as little of whose it is, so one may.
+        """
+        size = page_bytes(self.guest)
+        of_nobody = [hex(page) for page in pages if self._word("count", page // size)
+                     and not self._word("flags", page // size)]  # fmt: skip
+        self.bench.check(
+            "released",
+            len(of_nobody) <= 1,
+            expected="one at the most that has a reference and no flag",
+            seen=of_nobody,
+            because="whoever does not isolate a page that it found gives its reference back",
+        )
+
+    def _word(self, kind: str, frame: int) -> int:
+        """What /proc/kpage* says of a page frame."""
+        word = f"dd if=/proc/kpage{kind} bs=8 skip={frame} count=1 2>/dev/null"
+        return int.from_bytes(self.guest.execute(word, deadline=self.bench.deadline).stdout, "little")
+
     def moved_to(self) -> int:
         """Compact memory; the address of the description of a page that a zspage's page was moved to.
 
