@@ -12,14 +12,14 @@ TURNS = 4
 def exercise(bench: Bench) -> None:
     """Free and reuse the page that a scanner found, before it has the lock, and have it forget it."""
     with race.stage(bench) as stage:
-        pages, found = stage.page_array(), []
+        found = []
         for _turn in range(TURNS):
             with stage.disk("mixed") as disk:
                 with stage.scanning() as (_, page):
                     disk.discard()
                     disk.write()
                 stage.finish()
-                found.append(pages.physical(page))
+                found.append(page)
                 disk.verify("reused")
         with stage.disk("mixed") as disk:
             disk.check_sound()

@@ -53,6 +53,15 @@ COMPACT = f"echo 1 >{memory.COMPACT}"
 _SCATTERED_MIB = 128
 
 
+# Of struct page: what is before it has one word, five and half of one (include/linux/mm_types.h).
+_REFCOUNT_AT = 52
+
+
+def _looks_at(frame: int) -> str:
+    """The command that reads the flags of a page frame."""
+    return f"dd if=/proc/kpageflags bs=8 skip={frame} count=1 2>/dev/null"
+
+
 def soft_offline(physical: int) -> str:
     """The command that takes the page at a physical address out of use, which moves it and no other."""
     return f"echo {physical:#x} >/sys/devices/system/memory/soft_offline_page"
@@ -310,13 +319,22 @@ class Stage:
         )
 
     def check_released(self, pages: Sequence[int]) -> None:
-        """Check that of pages that were freed, by where they are, most have no reference of nobody's.
+        """Check that of pages that were freed, by their descriptions, most have no reference of nobody's.
 
         A page that somebody else got since may say as little of whose it is.
         """
-        size = page_bytes(self.guest)
-        of_nobody = [hex(page) for page in pages if self._word("count", page // size)
-                     and not self._word("flags", page // size)]  # fmt: skip
+        array = self.page_array()
+        frames = [array.physical(page) // array.page for page in pages]
+        with self.held(at("pfn_to_online_page"), by=_looks_at(frames[0])) as reader, self.paused() as stub:
+            counts = [
+                int.from_bytes(stub.memory(reader.cpu, page + _REFCOUNT_AT, 4), "little") for page in pages
+            ]
+        self.finish()
+        of_nobody = [
+            hex(frame)
+            for frame, count in zip(frames, counts, strict=True)
+            if count and not any(self.guest.execute(_looks_at(frame), deadline=self.bench.deadline).stdout)
+        ]
         self.bench.check(
             "released",
             2 * len(of_nobody) <= len(pages),
@@ -324,11 +342,6 @@ class Stage:
             seen=of_nobody,
             because="whoever does not isolate a page that it found gives its reference back",
         )
-
-    def _word(self, kind: str, frame: int) -> int:
-        """What /proc/kpage* says of a page frame."""
-        word = f"dd if=/proc/kpage{kind} bs=8 skip={frame} count=1 2>/dev/null"
-        return int.from_bytes(self.guest.execute(word, deadline=self.bench.deadline).stdout, "little")
 
     def moved_to(self) -> int:
         """Compact memory; the address of the description of a page that a zspage's page was moved to.
@@ -354,8 +367,7 @@ class Stage:
 
     def _description(self, frame: int) -> int:
         """The address of the struct page of a page frame, by its number."""
-        looks = f"dd if=/proc/kpageflags of=/dev/null bs=8 skip={frame} count=1 2>/dev/null"
-        with self.held(at("pfn_to_online_page"), by=looks) as reader:
+        with self.held(at("pfn_to_online_page"), by=_looks_at(frame)) as reader:
             self.must_be_the_same(frame, reader.argument(0))
             found = reader.result()
         self.finish()
