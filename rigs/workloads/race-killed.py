@@ -8,15 +8,23 @@ PROCESS = "/tmp/compacting"
 # Of a command that SIGKILL ended, as the shell tells it that waits for it.
 KILLED = 128 + 9
 COMPACT = f"sh -c 'echo $$ >{PROCESS}; {race.COMPACT}'; [ $? = {KILLED} ]"
+KILL = f"kill -KILL $(cat {PROCESS})"
+# So often, for the free pages that are isolated at a time are fewer than what may come and go in a guest.
+TURNS = 6
 
 
-@race.scene(floors={"holds": 2, "zs_page_putback": 1})
+@race.scene(floors={"holds": 2 + 2 * TURNS, "zs_page_putback": 1, "zs_page_migrate": TURNS})
 def exercise(bench: Bench) -> None:
-    """Kill a process that has isolated a page, and find the page put back."""
+    """Kill a process that has isolated a page, and find that put back, and the free pages it had for others."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
+        for _turn in range(TURNS):
+            with stage.held(at("zs_page_migrate"), by=COMPACT) as mover:
+                mover.on_to(at("zs_page_isolate"))
+                bench.guest.execute(KILL, deadline=bench.deadline)
+            stage.finish()
         with stage.held(at("zs_page_isolate"), by=COMPACT) as mover:
             page = mover.argument(0)
-            bench.guest.execute(f"kill -KILL $(cat {PROCESS})", deadline=bench.deadline)
+            bench.guest.execute(KILL, deadline=bench.deadline)
         stage.finish()
         with stage.held(at("zs_page_isolate"), by=race.COMPACT) as mover:
             seen = {mover.argument(0), *stage.isolated(mover)}
