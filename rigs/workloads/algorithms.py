@@ -15,7 +15,7 @@ LEVELS = {"zstd": (1, 19), "deflate": (1, 9), "lz4hc": (3, 12), "lz4": (1, 10)}
 # What those that have a highest one refuse, and other kernels' take for that.
 BEYOND = 1000
 WITH_DICTIONARY = ("zstd", "lz4", "lz4hc")
-# The window of deflate, as a power of two: a positive one has zlib's header written.  Older kernels ignore it.
+# The window of deflate, as a power of two: above zero there is zlib's header, too.  Older kernels ignore it.
 WINDOW = 12
 
 

@@ -44,9 +44,7 @@ def exercise(bench: Bench) -> None:
 
     with zram.added(guest) as device:
 
-        def refused(
-            label: str, attribute: str, value: str, why: str, of: zram.ZramDevice = device
-        ) -> None:
+        def refused(label: str, attribute: str, value: str, why: str, of: zram.ZramDevice = device) -> None:
             zram.expect(bench, f"refused/{label}", why, of.refuses(attribute, value))
             bench.count("refused", 1)
 

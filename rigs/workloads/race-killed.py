@@ -15,7 +15,7 @@ TURNS = 6
 
 @race.scene(floors={"holds": 2 + 2 * TURNS, "zs_page_putback": 1, "zs_page_migrate": TURNS})
 def exercise(bench: Bench) -> None:
-    """Kill a process that has isolated a page, and find that put back, and the free pages it had for others."""
+    """Kill a process that has isolated pages: they are put back, and free are those they were to move to."""
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         for _turn in range(TURNS):
             with stage.held(at("zs_page_migrate"), by=COMPACT) as mover:

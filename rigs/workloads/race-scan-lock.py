@@ -3,7 +3,6 @@
 
 from toolkit.workload import Bench, race
 
-
 # So often, for a page that stays is told from one that somebody else got by there being more of them.
 TURNS = 4
 

@@ -53,9 +53,7 @@ def exercise(bench: Bench) -> None:
     """Swap through zswap beyond its limit, empty it, and swap through it again."""
     guest = bench.guest
     pages_before = zram.nr_zspages(guest)
-    zswap.enable(
-        bench, max_pool_percent=str(LIMIT_PERCENT), accept_threshold_percent=str(ACCEPT_PERCENT)
-    )
+    zswap.enable(bench, max_pool_percent=str(LIMIT_PERCENT), accept_threshold_percent=str(ACCEPT_PERCENT))
 
     @contextlib.contextmanager
     def swapping(label: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ _PAGES, _SLABS = "/sys/kernel/debug/fail_page_alloc", "/sys/kernel/debug/failsla
 
 
 def prepare(guest: Guest) -> None:
-    """Let nothing fail yet, and then whatever is allocated in a task with /proc/self/make-it-fail, as often as wanted."""
+    """Have nothing fail yet, and later whatever is allocated in a task that wants it, any number of times."""
     for directory in (_PAGES, _SLABS):
         _set(guest, directory, verbose=0, probability=0, interval=1, times=-1, space=0)
         guest.write(f"{directory}/task-filter", "Y")
