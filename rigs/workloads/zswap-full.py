@@ -18,7 +18,7 @@ LIMIT_PERCENT = 1
 ACCEPT_PERCENT = 10
 # A third of it is more than that, and less than the limit.
 KEPT_MIB = 4
-# Of pages that do not compress; what is made of them does not fit into an object.
+# Of pages that do not compress: 6.1 refuses them, and 7.3 keeps them as they are.
 RANDOM_MIB = 1
 # More than one of zswap's trees has (64 MiB with pages of 4 KiB, ZSWAP_ADDRESS_SPACE_PAGES), and no multiple
 # of it; what repeats one word is so much that the last one has some of it.
