@@ -39,7 +39,7 @@ echo '{{"cycles": '{ROUNDS}'}}'
         "zs_malloc": 300,
         "zs_free": 300,
         "cycles": ROUNDS,
-        "mm_compaction_begin": 10,
+        "mm_compaction_begin": 3,
     },
 )
 def exercise(bench: Bench) -> None:

@@ -80,7 +80,6 @@ _SPIN_TURNS = 16
 _SPIN_STEPS = 2_000
 # How long somebody may take before one looks whether he spins.
 _SPINNING_S = 2.0
-_STEPS = 20_000
 
 # All tasks that can be moved, all interrupts and the work of unbound queues go to one processor.
 # RCU is not to complain of the other, which stands still for as long as a busy host needs.
@@ -156,9 +155,9 @@ class Held:
         if not self.comes_to(place):
             self.stage.never(self, place)
 
-    def comes_to(self, place: Place) -> bool:
-        """Let it go on, and hold it at another place; whether it came there before its command ended."""
-        self.stage.arrive(self, place)
+    def comes_to(self, place: Place, *, within_s: float = _REACH_S) -> bool:
+        """Let it go on, and hold it at another place; whether it came there, in time and by its command."""
+        self.stage.arrive(self, place, within_s=within_s)
         return self.reached
 
     def until_idle(self) -> None:
@@ -167,8 +166,7 @@ class Held:
         In a loop it waits for the processor that is held: to destroy a cache of SLUB with KASAN,
         all of them are interrupted (mm/kasan/quarantine.c, kasan_quarantine_remove_cache()).
         """
-        if not self.comes_to(IDLE):
-            self.spins_before(IDLE)
+        self.spins_before(IDLE)
 
     def waits(self, place: Place) -> None:
         """Let it go on, and hold it at a place that it comes to only if it has to wait.
@@ -226,13 +224,17 @@ class Held:
             return int.from_bytes(stub.memory(self.cpu, top, 8), "little")
 
     def spins_before(self, place: Place) -> bool:
-        """Step on until it waits in a loop for what another holds (true), or reaches the place.
+        """Let it go on until it waits in a loop for what another holds (true), or reaches the place.
 
-        UnreachedError if it does neither within many steps.
+        It is not stepped there, for lockdep may look through all that it knows before a lock is waited for.
+        UnreachedError if it does neither in time.
         """
-        spins = self.stage.spins(self.cpu, _STEPS, before=self.stage.symbols.addresses(place))
-        if spins is not None:
-            return spins
+        deadline = self.stage.bench.deadline.at_most(_REACH_HOLDING_S)
+        while not deadline.passed:
+            if self.comes_to(place, within_s=_SPINNING_S):
+                return False
+            if self.stage.spins(self.cpu, _SPIN_STEPS):
+                return True
         raise UnreachedError(f"a processor neither waited for a lock nor came to {place}")
 
 
@@ -412,20 +414,17 @@ class Stage:
             if self.spins(FREE, _SPIN_STEPS):
                 return
 
-    def spins(self, cpu: int, steps: int, *, before: Collection[int] = ()) -> bool | None:
-        """Step on: true once it waits in a loop, false at one of the addresses, None after so many steps."""
+    def spins(self, cpu: int, steps: int) -> bool:
+        """Step on, and see whether it waits in a loop."""
         seen: Counter[bytes] = Counter()
-        pc = slice(8 * self.registers.pc, 8 * self.registers.pc + 8)
         with self.paused() as stub:
             for _ in range(steps):
                 stub.step(cpu)
                 registers = stub.registers(cpu)
-                if int.from_bytes(registers[pc], "little") in before:
-                    return False
                 seen[registers] += 1
                 if seen[registers] == _SPIN_TURNS:
                     return True
-        return None
+        return False
 
     def finish(self) -> None:
         """Wait until all commands came to their end; CommandError if one failed."""
@@ -486,14 +485,21 @@ class Stage:
             with self.paused():
                 self.standing.discard(cpu)
 
-    def arrive(self, held: Held, place: Place, command: str = "") -> None:
-        """Start `command`, if any, let the processor run, and hold it if it comes to the place."""
-        self.arrive_at(held, self.symbols.addresses(place), command, outlasting=place == IDLE)
+    def arrive(self, held: Held, place: Place, command: str = "", *, within_s: float = _REACH_S) -> None:
+        """Start `command`, if any, let the processor run, and hold it if it comes to the place in time."""
+        addresses = self.symbols.addresses(place)
+        self.arrive_at(held, addresses, command, outlasting=place == IDLE, within_s=within_s)
         if held.reached and place == IDLE:
             self.let_go(held.cpu)
 
     def arrive_at(
-        self, held: Held, addresses: tuple[int, ...], command: str = "", *, outlasting: bool = False
+        self,
+        held: Held,
+        addresses: tuple[int, ...],
+        command: str = "",
+        *,
+        outlasting: bool = False,
+        within_s: float = _REACH_S,
     ) -> None:
         """The same for addresses, which it may come to when its command has ended if `outlasting`."""
         self.standing.discard(held.cpu)
@@ -501,7 +507,7 @@ class Stage:
             if command:
                 held.command = self._begin(command, held.cpu)
             until = concurrent.futures.Future[Output]() if outlasting else held.command
-            held.reached = self._wait(addresses, held.cpu, until)
+            held.reached = self._wait(addresses, held.cpu, until, within_s=within_s)
             if held.reached:
                 self.standing.add(held.cpu)
                 self.bench.count("holds", 1)
@@ -534,12 +540,14 @@ class Stage:
         cpu: int,
         command: concurrent.futures.Future[Output],
         accept: Callable[[int], bool] = lambda _: True,
+        *,
+        within_s: float = _REACH_S,
     ) -> bool:
         """Whether the processor came to one of the addresses before the command or the time ended.
 
         All processors stand still then.
         """
-        deadline = self.bench.deadline.at_most(_REACH_HOLDING_S if self.standing else _REACH_S)
+        deadline = self.bench.deadline.at_most(min(within_s, _REACH_HOLDING_S if self.standing else _REACH_S))
         while not deadline.passed:
             stop = self.stub.wait_stop(deadline.at_most(_LOOK_S))
             if stop is None:
