@@ -6,15 +6,9 @@ worker does, which has to wait for the lock of a page that is no part of the zsp
 """
 
 from toolkit.workload import Bench, race
-from toolkit.workload.race import at
 
 
 @race.scene(floors={"holds": 1, "zs_page_migrate": 1, "async_free_zspage": 1}, needs=["MEMORY_FAILURE"])
 def exercise(bench: Bench) -> None:
     """Free a zspage while one of its pages is being moved."""
-    with race.stage(bench) as stage, stage.disk("mixed") as disk:
-        page = stage.page_array().physical(stage.moved_to())
-        with stage.held(at("zs_page_migrate"), by=race.soft_offline(page)):
-            disk.discard()
-        stage.finish()
-        disk.check_sound()
+    race.free_while_moved(bench, "mixed")

@@ -131,6 +131,16 @@ def scene(
     )
 
 
+def free_while_moved(bench: Bench, mix: str) -> None:
+    """Free all that a disk holds, filled with such a mix, while a page of it is being moved."""
+    with stage(bench) as on, on.disk(mix) as disk:
+        page = on.page_array().physical(on.moved_to())
+        with on.held(at("zs_page_migrate"), by=soft_offline(page)):
+            disk.discard()
+        on.finish()
+        disk.check_sound()
+
+
 @runtime_checkable
 class Choreographed(Protocol):
     """What a race needs of a bench beyond what others do."""
@@ -174,6 +184,12 @@ class Held:
         `reached` tells, and the counter "waits".  If not, its command has come to its end.
         """
         self.stage.bench.count("waits", int(self.comes_to(place)))
+
+    def has_to_wait(self, place: Place) -> bool:
+        """Let it go on to where it waits; whether it does, for whoever gave up becomes idle as well."""
+        if not self.comes_to(place):
+            return False
+        return not concurrent.futures.wait([self.command], timeout=_SPINNING_S).done
 
     def argument(self, number: int) -> int:
         """An argument, counted from 0, of the function at whose first instruction it stands."""
@@ -294,6 +310,18 @@ class Stage:
             page = scanner.argument(0)
             scanner.on_to(self.locking)
             yield scanner, page
+
+    @contextlib.contextmanager
+    def found_by_two(self) -> Iterator[tuple[Held, Held]]:
+        """A scanner that has not the lock yet of a page, and who has isolated that and goes to move it."""
+        pages = self.page_array()
+        with (
+            self.scanning() as (scanner, page),
+            self.held(at("zs_page_isolate"), by=soft_offline(pages.physical(page)), cpu=FREE) as mover,
+        ):
+            self.must_be_the_same(page, mover.argument(0))
+            mover.on_to(at("migrate_pages"))
+            yield scanner, mover
 
     def isolated(self, held: Held) -> frozenset[int]:
         """Let a processor go on; the addresses of the pages that it isolates until its command ends."""
