@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Pages are moved, and stay what they were beyond their content: private to each of two processes that have
+ * them in common, or shared by them, a file's, read-only, locked.
+ *
+ *   mapped --pages=N
+ *
+ * Of each kind N pages are filled before this process forks, and then taken out of use one by one, which
+ * moves them.  Then the child writes where it may, and each of both sees what it must see.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "report.h"
+
+/* Of newer headers than the oldest that this is compiled with. */
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+
+#define SEED 1
+#define WRITTEN version_after(0, MIX_RANDOM)
+#define WRITTEN_BY_CHILD version_after(WRITTEN, MIX_RANDOM)
+#define WRITTEN_LAST version_after(WRITTEN_BY_CHILD, MIX_RANDOM)
+
+enum mapping { PRIVATE, SHARED, FILE_OF_TMPFS, READ_ONLY, LOCKED, KINDS };
+
+static const bool is_shared[KINDS] = { [SHARED] = true, [FILE_OF_TMPFS] = true };
+
+/* Of /proc/PID/pagemap: the page is there, and its frame (Documentation/admin-guide/mm/pagemap.rst). */
+#define PRESENT (1ull << 63)
+#define FRAME_MASK ((1ull << 55) - 1)
+/*
+ * Of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h, include/linux/kernel-page-flags.h), what a page
+ * keeps when it is moved: up to date, dirty, mapped, anonymous, swap-backed, mlocked.  It is dirty then, too,
+ * if its page table said so before.
+ */
+#define DIRTY (1ull << 4)
+#define KEPT (1ull << 3 | DIRTY | 1ull << 11 | 1ull << 12 | 1ull << 14 | 1ull << 33)
+
+struct state {
+	uint64_t frame, flags, users;
+};
+
+static const struct option long_options[] = {
+	{ "pages", required_argument, NULL, 'p' },
+	{ 0 },
+};
+
+static size_t page_bytes, pages;
+static unsigned char *memory[KINDS], *scratch;
+static struct mismatches mismatches = MISMATCHES_NONE;
+
+static uint64_t word(const char *path, uint64_t index)
+{
+	int file = open(path, O_RDONLY);
+	uint64_t value;
+
+	if (file < 0 || pread(file, &value, sizeof(value), (off_t)(index * sizeof(value))) != sizeof(value))
+		die(STATUS_IO, errno, "%s", path);
+	close(file);
+	return value;
+}
+
+static struct state look(const unsigned char *page)
+{
+	uint64_t entry = word("/proc/self/pagemap", (uintptr_t)page / page_bytes);
+	struct state state = { .frame = entry & FRAME_MASK };
+
+	if (!(entry & PRESENT))
+		die(STATUS_IO, 0, "a page is not there, with nothing to swap it to");
+	state.flags = word("/proc/kpageflags", state.frame) & KEPT;
+	state.users = word("/proc/kpagecount", state.frame);
+	return state;
+}
+
+static void fill(enum mapping kind, uint32_t version)
+{
+	for (size_t page = 0; page < pages; page++)
+		content_fill(memory[kind] + page * page_bytes, SEED, kind * pages + page, version, page_bytes);
+}
+
+static void verify(enum mapping kind, const unsigned char *seen, uint32_t version)
+{
+	for (size_t page = 0; page < pages; page++)
+		content_holds(seen + page * page_bytes, scratch, SEED, kind * pages + page, version, page_bytes,
+			      &mismatches);
+}
+
+/* The child: it writes where it may, and ends with whether all was as it had to be. */
+static int inherit(int told)
+{
+	char byte;
+
+	if (read(told, &byte, 1) != 1)
+		die(STATUS_IO, errno, "waiting for the parent");
+	for (enum mapping kind = 0; kind < KINDS; kind++)
+		verify(kind, memory[kind], WRITTEN);
+	for (enum mapping kind = 0; kind < KINDS; kind++)
+		if (kind != READ_ONLY) {
+			fill(kind, WRITTEN_BY_CHILD);
+			verify(kind, memory[kind], WRITTEN_BY_CHILD);
+		}
+	return mismatches.count ? STATUS_MISMATCH : STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+	size_t moved = 0, changed = 0, counted = 0, writable = 0, bytes;
+	int file, zeros, pipes[2], option, ending;
+	unsigned char *got;
+	pid_t child;
+
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'p': pages = parse_number("--pages", optarg); break;
+		default: exit(STATUS_USAGE);
+		}
+	}
+	if (!pages || optind < argc)
+		die(STATUS_USAGE, 0, "usage: mapped --pages=N");
+
+	page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	bytes = pages * page_bytes;
+	scratch = aligned(page_bytes, page_bytes);
+	got = aligned(page_bytes, bytes);
+	file = memfd_create("mapped", 0);
+	zeros = open("/dev/zero", O_RDONLY);
+	if (file < 0 || ftruncate(file, (off_t)bytes) || zeros < 0 || pipe(pipes))
+		die(STATUS_IO, errno, "files");
+	for (enum mapping kind = 0; kind < KINDS; kind++) {
+		int flags = (is_shared[kind] ? MAP_SHARED : MAP_PRIVATE) | (kind == FILE_OF_TMPFS ? 0 : MAP_ANONYMOUS);
+
+		memory[kind] = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, kind == FILE_OF_TMPFS ? file : -1, 0);
+		if (memory[kind] == MAP_FAILED)
+			die(STATUS_IO, errno, "%zu bytes of memory", bytes);
+		/* Of a huge page all is one. */
+		madvise(memory[kind], bytes, MADV_NOHUGEPAGE);
+		fill(kind, WRITTEN);
+	}
+	if (mprotect(memory[READ_ONLY], bytes, PROT_READ) || mlock(memory[LOCKED], bytes))
+		die(STATUS_IO, errno, "protecting and locking memory");
+
+	child = fork();
+	if (child < 0)
+		die(STATUS_IO, errno, "fork");
+	if (!child)
+		_exit(inherit(pipes[0]));
+	for (enum mapping kind = 0; kind < KINDS; kind++)
+		for (size_t page = 0; page < pages; page++) {
+			unsigned char *address = memory[kind] + page * page_bytes;
+			struct state before = look(address), after;
+
+			if (madvise(address, page_bytes, MADV_SOFT_OFFLINE) && errno != EBUSY)
+				die(STATUS_IO, errno, "taking a page out of use");
+			after = look(address);
+			moved += before.frame != after.frame;
+			changed += after.flags != before.flags && after.flags != (before.flags | DIRTY);
+			counted += before.users != after.users;
+		}
+	for (size_t page = 0; page < pages; page++)
+		writable += read(zeros, memory[READ_ONLY] + page * page_bytes, 1) > 0;
+
+	if (write(pipes[1], "", 1) != 1 || waitpid(child, &ending, 0) != child)
+		die(STATUS_IO, errno, "the child");
+	for (enum mapping kind = 0; kind < KINDS; kind++)
+		verify(kind, memory[kind], is_shared[kind] ? WRITTEN_BY_CHILD : WRITTEN);
+	fill(FILE_OF_TMPFS, WRITTEN_LAST);
+	if (pread(file, got, bytes, 0) != (ssize_t)bytes)
+		die(STATUS_IO, errno, "reading the file");
+	verify(FILE_OF_TMPFS, got, WRITTEN_LAST);
+
+	printf("{\"program\": \"mapped\", \"moved\": %zu, \"changed\": %zu, \"counted\": %zu, \"writable\": %zu", moved,
+	       changed, counted, writable);
+	printf(", \"child\": %d, \"bytes_verified\": %zu", WIFEXITED(ending) ? WEXITSTATUS(ending) : -1,
+	       (KINDS + 1) * bytes);
+	return report_end(&mismatches);
+}
