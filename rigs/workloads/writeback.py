@@ -9,6 +9,7 @@ DISK_BYTES = 6 << 20
 ROUNDS = 3
 BACKING = "/dev/ram0"
 OTHER_MIB = 1
+REFUSED = "/tmp/refused"
 LIMIT = 40
 UNIT = 4096
 # By the kernel's age.
@@ -71,6 +72,16 @@ def exercise(bench: Bench) -> None:
         zram.expect(
             bench, "backing_dev/absent", "No such file or directory", device.refuses("backing_dev", "/a")
         )
+        # What was refused is closed again.
+        refused = f"{REFUSED}/file"
+        guest.execute(
+            f"mkdir {REFUSED} && mount -t tmpfs none {REFUSED} && echo >{refused}", deadline=bench.deadline
+        )
+        zram.expect(
+            bench, "backing_dev/mounted", "Block device required", device.refuses("backing_dev", refused)
+        )
+        unmounted = guest.execute(f"umount {REFUSED}", deadline=bench.deadline, ok=None)
+        zram.expect(bench, "backing_dev/unmounted", "", unmounted.stderr.decode())
         # What has no size is nobody's afterwards, or it could not be removed.
         with zram.added(guest) as sizeless:
             said = device.refuses("backing_dev", sizeless.device)

@@ -110,6 +110,12 @@ class Stub:
             raise QemuError(f"the guest has no memory at {address:#x}")
         return bytes.fromhex(answer.decode())
 
+    def set_memory(self, cpu: int, address: int, data: bytes) -> None:
+        """Write bytes to a virtual address as that processor sees it."""
+        self._must(f"Hg{cpu + 1:x}")
+        if self._ask(f"M{address:x},{len(data):x}:{data.hex()}").startswith(b"E"):
+            raise QemuError(f"the guest has no memory at {address:#x}")
+
     def start(self) -> None:
         """Agree on how to talk; the guest stands still from then on."""
         # The connection itself stopped the guest, which the stub tells only to those who ask.

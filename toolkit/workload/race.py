@@ -53,7 +53,8 @@ COMPACT = f"echo 1 >{memory.COMPACT}"
 _SCATTERED_MIB = 128
 
 
-# Of struct page: what is before it has one word, five and half of one (include/linux/mm_types.h).
+# Of struct page: what is before it has one word, and one, five and half of one (include/linux/mm_types.h).
+_LRU_AT = 8
 _REFCOUNT_AT = 52
 
 
@@ -196,6 +197,13 @@ class Held:
         with self.stage.paused() as stub:
             return stub.register(self.cpu, self.stage.registers.arguments[number])
 
+    def first_page(self) -> int:
+        """The first page on the list that the function, at whose first instruction it stands, is given first:
+        the address of its description."""
+        with self.stage.paused() as stub:
+            head = stub.register(self.cpu, self.stage.registers.arguments[0])
+            return int.from_bytes(stub.memory(self.cpu, head, 8), "little") - _LRU_AT
+
     def result(self) -> int:
         """Let it go on from a function's first instruction to its return; returns what the function does."""
         back = self._return_address()
@@ -216,6 +224,11 @@ class Held:
         if found is None:
             raise UnreachedError(f"nothing is mapped at {address:#x}: {told.strip()}")
         return int(found[1], 16)
+
+    def overwrite(self, address: int, data: bytes) -> None:
+        """Do what another might, who writes to memory that is anybody's."""
+        with self.stage.paused() as stub:
+            stub.set_memory(self.cpu, address, data)
 
     def let_go(self) -> None:
         """Let it run on; what it was started with goes on."""
@@ -394,6 +407,12 @@ class Stage:
         frame = -(-largest[0] // size)
         first, second = self._description(frame), self._description(frame + 1)
         return PageArray(first, second - first, frame * size, size)
+
+    def flags(self, physical: int) -> int:
+        """The flags of the page at a physical address (include/uapi/linux/kernel-page-flags.h)."""
+        frame = physical // page_bytes(self.guest)
+        looked = self.guest.execute(_looks_at(frame), deadline=self.bench.deadline)
+        return int.from_bytes(looked.stdout, "little")
 
     def _description(self, frame: int) -> int:
         """The address of the struct page of a page frame, by its number."""
