@@ -33,6 +33,7 @@ STAYED = 0.9
 def exercise(bench: Bench) -> None:
     """Take movable memory offline and online again, a zram disk in it, at rest and under load."""
     guest = bench.guest
+    present = _present(guest)
     # Some hold what the firmware or the boot left there.
     empty = run(bench, "empty", memory.cycle_blocks(tries=3))
     bench.count("movable_blocks", empty.number("offlined"))
@@ -82,6 +83,12 @@ def exercise(bench: Bench) -> None:
             },
         )
         disk.settle("churned")
+    zram.expect(bench, "zones/present", present, _present(guest))
+
+
+def _present(guest: Guest) -> int:
+    """Pages that are online."""
+    return sum(zone.pages["present"] for zone in zoneinfo.read(guest))
 
 
 def _movable_zspages(guest: Guest) -> int:

@@ -242,7 +242,8 @@ def interrogate(qemu: Qemu, console: Console) -> None:
 
 def waits_for_network(qemu: Qemu, console: Console, cpus: int) -> bool:
     """Interrogate a guest that does not answer: whether it does nothing, so that nothing reaches it."""
-    if console.ssh_ended:
+    # Nobody answers where who would was killed for want of memory.
+    if console.ssh_ended or _KILLED in console.text():
         return False
     # One that only waits still does a little now and then.
     for _ in range(_LOOKS):
@@ -278,6 +279,8 @@ def all_is_idle(told: str, cpus: int) -> bool:
 # A processor's idle loop in its stack, or that there is nothing else to show: drivers/tty/sysrq.c
 # and lib/nmi_backtrace.c say that.
 _IDLE = re.compile(r"\bdo_idle\+|skipped(?: as|:) idling")
+# How mm/oom_kill.c tells it.
+_KILLED = "Out of memory: Killed process"
 # The head of another task's stack.
 _BUSY = re.compile(r"\bCPU: \d+ .*\bComm: (?!swapper/)")
 # So often, at the most, a guest that does not answer is looked at, to find it idle.

@@ -507,8 +507,10 @@ def _requests(generator: random.Random, side: _ModelSide, operations: int) -> It
 
 
 def _each_class(generator: random.Random, side: _ModelSide) -> Iterator[Row]:
-    """Some zspages of each class, of whose objects a third stays: compaction has to do with every class."""
+    """Some zspages of each class, of whose objects a third stays: compaction has to do with every class, after
+    one that had to do with none."""
     yield Request.CREATE, 0, 0, 0
+    yield Request.COMPACT, 0, 0, 0
     for size_class in side.geometry.classes:
         for _ in range(_ZSPAGES * size_class.objects):
             yield Request.MALLOC, 0, size_class.size - HANDLE_SIZE, side.next_identity()
