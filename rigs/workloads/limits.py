@@ -136,7 +136,7 @@ def exercise(bench: Bench) -> None:
         bench.checkpoint("limited")
         # Of several pages in one request, what is lost is told whatever becomes of those behind it.
         empty = slots * 3 // 16 // 2
-        # What is there afterwards is nobody's to say: 6.1 stores what comes behind at the place of what failed.
+        # What is there afterwards nobody knows: 6.1 stores what comes behind where what failed was to be.
         guest.write(f"{device.sysfs}/mem_limit", str(stat.mem_used_total))
         guest.write(TOGETHER, bench.random.randbytes(page) + bytes(page))
         written = guest.execute(
