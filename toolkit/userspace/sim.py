@@ -507,8 +507,10 @@ def _requests(generator: random.Random, side: _ModelSide, operations: int) -> It
 
 
 def _each_class(generator: random.Random, side: _ModelSide) -> Iterator[Row]:
-    """Some zspages of each class, of whose objects a third stays: compaction has to do with every class, where
-    the one before found nothing."""
+    """Some zspages of each class, of whose objects a third stays: compaction has to do with every class.
+
+    The one before that finds none.
+    """
     yield Request.CREATE, 0, 0, 0
     yield Request.COMPACT, 0, 0, 0
     for size_class in side.geometry.classes:
