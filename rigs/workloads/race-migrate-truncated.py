@@ -2,12 +2,11 @@
 """A file is removed while its pages are isolated: nobody is left to move them for, and they are free."""
 
 from toolkit.workload import Bench, memory, race
+from toolkit.workload.programs import run
 from toolkit.workload.race import at
 
 FILE = "/dev/shm/truncated"
-FILE_KIB = 16 << 10
-# Of /proc/kpageflags: a page that would be swapped, as a file's of tmpfs would.
-SWAP_BACKED = 1 << 14
+FILE_KIB = 8 << 10
 ISOLATED = ("nr_isolated_anon", "nr_isolated_file")
 
 
@@ -18,8 +17,9 @@ def exercise(bench: Bench) -> None:
     with race.stage(bench) as stage, stage.disk("mixed") as disk:
         pages = stage.page_array()
         guest.execute(f"head -c {FILE_KIB}k /dev/urandom >{FILE}", deadline=bench.deadline)
+        frames = set(run(bench, "frames", f"frames {FILE}").values["frames"])
         with stage.held(at("migrate_pages"), by=race.COMPACT) as mover:
-            while not stage.flags(pages.physical(mover.first_page())) & SWAP_BACKED:
+            while frames.isdisjoint(pages.physical(page) // pages.page for page in mover.listed()):
                 mover.on_to(at("migrate_pages"))
             guest.execute(f"rm {FILE}", deadline=bench.deadline)
         stage.finish()

@@ -197,12 +197,15 @@ class Held:
         with self.stage.paused() as stub:
             return stub.register(self.cpu, self.stage.registers.arguments[number])
 
-    def first_page(self) -> int:
-        """The first page on the list that the function, at whose first instruction it stands, is given first:
-        the address of its description."""
+    def listed(self) -> tuple[int, ...]:
+        """The pages, by their descriptions, on the list that the function is given first at whose first
+        instruction it stands."""
         with self.stage.paused() as stub:
             head = stub.register(self.cpu, self.stage.registers.arguments[0])
-            return int.from_bytes(stub.memory(self.cpu, head, 8), "little") - _LRU_AT
+            found, entry = [], head
+            while (entry := int.from_bytes(stub.memory(self.cpu, entry, 8), "little")) != head:
+                found.append(entry - _LRU_AT)
+        return tuple(found)
 
     def result(self) -> int:
         """Let it go on from a function's first instruction to its return; returns what the function does."""
@@ -408,12 +411,6 @@ class Stage:
         first, second = self._description(frame), self._description(frame + 1)
         return PageArray(first, second - first, frame * size, size)
 
-    def flags(self, physical: int) -> int:
-        """The flags of the page at a physical address (include/uapi/linux/kernel-page-flags.h)."""
-        frame = physical // page_bytes(self.guest)
-        looked = self.guest.execute(_looks_at(frame), deadline=self.bench.deadline)
-        return int.from_bytes(looked.stdout, "little")
-
     def _description(self, frame: int) -> int:
         """The address of the struct page of a page frame, by its number."""
         with self.held(at("pfn_to_online_page"), by=_looks_at(frame)) as reader:
@@ -549,6 +546,11 @@ class Stage:
         within_s: float = _REACH_S,
     ) -> None:
         """The same for addresses, which it may come to when its command has ended if `outlasting`."""
+        if held.cpu in self.standing:
+            with self.paused() as stub:
+                # It may be to come there once more.
+                if stub.register(held.cpu, self.registers.pc) in addresses:
+                    stub.step(held.cpu)
         self.standing.discard(held.cpu)
         with self._watched(addresses):
             if command:
