@@ -30,6 +30,15 @@ done
 echo '{{"cycles": '$rounds', "taken": '$taken', "most": '$most', "left": '$(cat used)'}}'
 """
 PIECES = 48
+# Takes a little and gives it back, so often; a pageblock, of 512 pages or more, is isolated each time.
+TURNS = 8
+_TAKE_A_LITTLE = f"""
+cd /sys/kernel/debug/cma/*/
+for turn in $(seq {TURNS}); do echo 1 >alloc && echo 1 >free || exit 1; done
+"""
+# What else is freed or allocated there meanwhile.
+NOISE_PAGES = 1024
+FREE = "nr_free_cma"
 
 
 @workload(
@@ -42,8 +51,19 @@ PIECES = 48
 )
 def exercise(bench: Bench) -> None:
     """Allocate contiguous memory where a zram disk's zspages are, at rest and under load."""
+    # Who counts too many as free soon finds none: this is looked at before much is taken.
+    free = memory.counters(bench.guest, FREE)[FREE]
+    bench.guest.execute(_TAKE_A_LITTLE, deadline=bench.deadline)
+    counted = memory.counters(bench.guest, FREE)[FREE]
+    bench.check(
+        "contiguous/free",
+        abs(counted - free) <= NOISE_PAGES,
+        expected=f"{free} free pages, or some {NOISE_PAGES} more or less",
+        seen=counted,
+        because="all that was taken was given back",
+    )
     empty = run(bench, "empty", _take(0, tries=10))
-    # It leaves hints for itself where it found nothing to move: whoever wants a certain place ignores them.
+    # Compaction leaves hints for itself where it found nothing to move: who wants a certain place ignores them.
     bench.guest.write(memory.COMPACT, "1")
     with zram.known_disk(bench, DISK_BYTES) as disk:
         disk.run("filled", "write --mix=mixed --batch=16")
