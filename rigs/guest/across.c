@@ -60,6 +60,18 @@ static long move(void)
 	return left;
 }
 
+/* Asks for two pages by name, the second of which is there; returns how many could not be moved. */
+static long move_pair(void *one, void *other)
+{
+	void *addresses[] = { one, other };
+	int nodes[] = { TO, TO }, status[2];
+	long left = syscall(SYS_move_pages, 0, 2ul, addresses, nodes, status, 0);
+
+	if (left < 0)
+		die(STATUS_IO, errno, "moving two pages to another node");
+	return left;
+}
+
 int main(int argc, char **argv)
 {
 	struct mismatches mismatches = MISMATCHES_NONE;
@@ -105,6 +117,7 @@ int main(int argc, char **argv)
 	}
 	left = (size_t)move();
 	printf("{\"program\": \"across\", \"left\": %zu, \"moved\": %zu", left, in_node(memory, pages, TO));
+	printf(", \"unmoved\": %ld", move_pair(memory, memory + (pages - 1) * page_bytes));
 	for (size_t at = 0; at < held;) {
 		ssize_t count = read(pipes[0], got + at, held - at);
 

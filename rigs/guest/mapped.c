@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Pages are moved, and stay what they were beyond their content: private to each of two processes that have
- * them in common, or shared by them, a file's, read-only, locked.
+ * them in common, or shared by them, a file's, read-only, locked, even twice.
  *
  *   mapped --pages=N
  *
@@ -28,9 +28,9 @@
 #define WRITTEN_BY_CHILD version_after(WRITTEN, MIX_RANDOM)
 #define WRITTEN_LAST version_after(WRITTEN_BY_CHILD, MIX_RANDOM)
 
-enum mapping { PRIVATE, SHARED, FILE_OF_TMPFS, READ_ONLY, LOCKED, KINDS };
+enum mapping { PRIVATE, SHARED, FILE_OF_TMPFS, READ_ONLY, LOCKED, LOCKED_TWICE, KINDS };
 
-static const bool is_shared[KINDS] = { [SHARED] = true, [FILE_OF_TMPFS] = true };
+static const bool is_shared[KINDS] = { [SHARED] = true, [FILE_OF_TMPFS] = true, [LOCKED_TWICE] = true };
 
 /* Of /proc/PID/pagemap: the page is there, and its frame (Documentation/admin-guide/mm/pagemap.rst). */
 #define PRESENT (1ull << 63)
@@ -41,7 +41,8 @@ static const bool is_shared[KINDS] = { [SHARED] = true, [FILE_OF_TMPFS] = true }
  * if its page table said so before.
  */
 #define DIRTY (1ull << 4)
-#define KEPT (1ull << 3 | DIRTY | 1ull << 11 | 1ull << 12 | 1ull << 14 | 1ull << 33)
+#define MLOCKED (1ull << 33)
+#define KEPT (1ull << 3 | DIRTY | 1ull << 11 | 1ull << 12 | 1ull << 14 | MLOCKED)
 
 struct state {
 	uint64_t frame, flags, users;
@@ -111,9 +112,9 @@ static int inherit(int told)
 
 int main(int argc, char **argv)
 {
-	size_t moved = 0, changed = 0, counted = 0, writable = 0, bytes;
+	size_t moved = 0, changed = 0, counted = 0, writable = 0, unlocked = 0, bytes;
 	int file, zeros, pipes[2], option, ending;
-	unsigned char *got;
+	unsigned char *got, *again;
 	pid_t child;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -143,7 +144,10 @@ int main(int argc, char **argv)
 		madvise(memory[kind], bytes, MADV_NOHUGEPAGE);
 		fill(kind, WRITTEN);
 	}
-	if (mprotect(memory[READ_ONLY], bytes, PROT_READ) || mlock(memory[LOCKED], bytes))
+	/* What is shared is mapped once more, and stays where it is. */
+	again = mremap(memory[LOCKED_TWICE], 0, bytes, MREMAP_MAYMOVE);
+	if (again == MAP_FAILED || mprotect(memory[READ_ONLY], bytes, PROT_READ) || mlock(memory[LOCKED], bytes) ||
+	    mlock(memory[LOCKED_TWICE], bytes) || mlock(again, bytes))
 		die(STATUS_IO, errno, "protecting and locking memory");
 
 	child = fork();
@@ -166,6 +170,12 @@ int main(int argc, char **argv)
 	for (size_t page = 0; page < pages; page++)
 		writable += read(zeros, memory[READ_ONLY] + page * page_bytes, 1) > 0;
 
+	/* Of two who locked it one does so still. */
+	if (munlock(again, bytes))
+		die(STATUS_IO, errno, "unlocking memory");
+	for (size_t page = 0; page < pages; page++)
+		unlocked += !(look(memory[LOCKED_TWICE] + page * page_bytes).flags & MLOCKED);
+
 	if (write(pipes[1], "", 1) != 1 || waitpid(child, &ending, 0) != child)
 		die(STATUS_IO, errno, "the child");
 	for (enum mapping kind = 0; kind < KINDS; kind++)
@@ -177,6 +187,7 @@ int main(int argc, char **argv)
 
 	printf("{\"program\": \"mapped\", \"moved\": %zu, \"changed\": %zu, \"counted\": %zu, \"writable\": %zu", moved,
 	       changed, counted, writable);
+	printf(", \"unlocked\": %zu", unlocked);
 	printf(", \"child\": %d, \"bytes_verified\": %zu", WIFEXITED(ending) ? WEXITSTATUS(ending) : -1,
 	       (KINDS + 1) * bytes);
 	return report_end(&mismatches);

@@ -69,6 +69,21 @@ static size_t offline(unsigned char *memory, size_t pages)
 	return done;
 }
 
+/* How often the kernel counted that event so far. */
+static uint64_t event(const char *name)
+{
+	FILE *file = fopen("/proc/vmstat", "r");
+	char line[128];
+	size_t length = strlen(name);
+
+	while (file && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, length) && line[length] == ' ') {
+			fclose(file);
+			return strtoull(line + length, NULL, 10);
+		}
+	die(STATUS_IO, 0, "no %s in /proc/vmstat", name);
+}
+
 int main(int argc, char **argv)
 {
 	const char *meanwhile = NULL;
@@ -110,8 +125,12 @@ int main(int argc, char **argv)
 	if (system(meanwhile))
 		die(STATUS_IO, 0, "%s", meanwhile);
 	printf("{\"program\": \"pinned\"");
-	if (soft_offline)
+	if (soft_offline) {
+		uint64_t before = event("pgmigrate_fail");
+
 		printf(", \"refused\": %zu", pages - offline(memory, pages));
+		printf(", \"counted\": %" PRIu64, event("pgmigrate_fail") - before);
+	}
 	fill(memory, pages, WRITTEN_PINNED);
 	for (size_t at = 0; at < bytes;) {
 		ssize_t count = read(pipes[0], got + at, bytes - at);

@@ -46,4 +46,6 @@ def exercise(bench: Bench) -> None:
             seen=left,
             because="what the pipe holds cannot be moved",
         )
+        # Of two that are named one is held, and one is there already.
+        zram.expect(bench, "across/unmoved", 1, report.number("unmoved"))
         disk.settle("moved")

@@ -77,6 +77,8 @@ def exercise(bench: Bench) -> None:
             whole,
             device.attribute("queue/write_zeroes_max_bytes") != "0",
         )
+        there_is = f"ls -d {device.sysfs} {device.device}; ls /sys/kernel/debug/zram/{device.name}/* || true"
+        there = guest.execute(there_is, deadline=bench.deadline).text
         busy = "Device or resource busy"
         refused("size-twice", "disksize", str(page), busy)
         refused("algorithm-late", "comp_algorithm", "lzo", busy)
@@ -87,6 +89,8 @@ def exercise(bench: Bench) -> None:
         )  # fmt: skip
         zram.expect(bench, "refused/while-open", 2, held.stderr.decode().count(busy))
         bench.count("refused", 2)
+        # What is refused takes nothing away either.
+        zram.expect(bench, "refused/left", there, guest.execute(there_is, deadline=bench.deadline).text)
         erased = guest.execute(f"blkdiscard -s {device.device}", deadline=bench.deadline, ok=None)
         zram.expect(bench, "refused/secure-erase", True, b"not supported" in erased.stderr)
         bench.count("refused", 1)

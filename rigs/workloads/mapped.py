@@ -6,7 +6,7 @@ from toolkit.workload.programs import run
 
 DISK_BYTES = 4 << 20
 PAGES = 32
-KINDS = 5
+KINDS = 6
 LOCKED = "nr_mlock"
 
 
@@ -38,6 +38,7 @@ def exercise(bench: Bench) -> None:
             ("changed", "dirty, anonymous, locked, ...: what a page is, it stays"),
             ("counted", "as many processes map a page after it was moved"),
             ("writable", "what is read-only stays so"),
+            ("unlocked", "a page is locked until the last who locked it unlocks it"),
             ("child", "of what is private the child has its own, as it was"),
         ):
             seen = report.number(name)

@@ -7,7 +7,7 @@ import shlex
 from toolkit.collect import zoneinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import CHURN, run, run_together
+from toolkit.workload.programs import CHURN, Report, run, run_together
 
 DISK_BYTES = 32 << 20
 SECONDS = 6
@@ -37,6 +37,7 @@ def exercise(bench: Bench) -> None:
     # Some hold what the firmware or the boot left there.
     empty = run(bench, "empty", memory.cycle_blocks(tries=3))
     bench.count("movable_blocks", empty.number("offlined"))
+    _check_watermarks(bench, empty)
     memory.fill_refused_blocks(bench, empty)
     with zram.known_disk(bench, DISK_BYTES) as disk:
         disk.run("filled", "write --mix=mixed --batch=16")
@@ -84,6 +85,31 @@ def exercise(bench: Bench) -> None:
         )
         disk.settle("churned")
     zram.expect(bench, "zones/present", present, _present(guest))
+
+
+def _check_watermarks(bench: Bench, empty: Report) -> None:
+    """Take one block offline that can be: its zone has less memory, and less of that is kept back."""
+    guest = bench.guest
+    movable = f"grep -l '^Movable' {memory.BLOCKS}/memory*/valid_zones"
+    names = [path.split("/")[-2] for path in guest.execute(movable, deadline=bench.deadline).text.split()]
+    block = next(name for name in names if name not in memory.refused_blocks(empty))
+    kept = [_kept_back(guest)]
+    for state in ("offline", "online_movable"):
+        guest.write(f"{memory.BLOCKS}/{block}/state", state)
+        kept.append(_kept_back(guest))
+    bench.check(
+        "zones/watermark",
+        kept[1] < kept[0] == kept[2],
+        expected=f"less than {kept[0]} pages kept back, and as many again",
+        seen=f"{kept[1]}, {kept[2]}",
+        because="a zone keeps back a share, by its size",
+    )
+
+
+def _kept_back(guest: Guest) -> int:
+    """Pages of movable zones that are not for everybody, but for what is kept back for a while only."""
+    zones = (zone.pages for zone in zoneinfo.read(guest) if zone.name == "Movable" and zone.pages["present"])
+    return sum(zone["min"] - zone["boost"] for zone in zones)
 
 
 def _present(guest: Guest) -> int:

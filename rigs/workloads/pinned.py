@@ -11,6 +11,7 @@ PIECES = 32
 FILE_KIB = 512
 FILE = "/tmp/grown"
 PAGES = 128
+SCATTERED_MIB = 64
 
 
 @workload(
@@ -30,7 +31,9 @@ def exercise(bench: Bench) -> None:
         guest.execute(f"rm {FILE}", deadline=bench.deadline)
         bench.checkpoint("filled")
         compact = f"echo 1 >{memory.COMPACT}"
-        report = run(bench, "pinned", f"pinned --pages={PAGES} --soft-offline --meanwhile='{compact}'")
+        # Compaction comes to them: they are low, and what is free is between what is higher.
+        with memory.scattered(bench, SCATTERED_MIB):
+            report = run(bench, "pinned", f"pinned --pages={PAGES} --soft-offline --meanwhile='{compact}'")
         refused, moved = report.number("refused"), report.number("moved")
         bench.check(
             "pinned/refused",
@@ -39,6 +42,7 @@ def exercise(bench: Bench) -> None:
             seen=refused,
             because="a page that has more users than are known cannot be moved",
         )
+        zram.expect(bench, "pinned/counted", refused, report.number("counted"))
         bench.check(
             "pinned/moved",
             moved >= PAGES // 2,

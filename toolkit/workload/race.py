@@ -116,7 +116,11 @@ LOOKING = at(
 
 
 def scene(
-    *, floors: Mapping[str, int], needs: Sequence[str] = (), before: tuple[int, int] | None = None
+    *,
+    floors: Mapping[str, int],
+    needs: Sequence[str] = (),
+    before: tuple[int, int] | None = None,
+    machine: str = "default",
 ) -> Callable[[Callable[[Bench], None]], Workload]:
     """Declare a race: a workload, with what all of them have in common.
 
@@ -129,6 +133,7 @@ def scene(
         needs=["ZRAM", "COMPACTION", "PROC_PAGE_MONITOR", *needs],
         floors=floors,
         before=before,
+        machine=machine,
     )
 
 
