@@ -63,7 +63,7 @@ def exercise(bench: Bench) -> None:
         because="all that was taken was given back",
     )
     empty = run(bench, "empty", _take(0, tries=10))
-    # Compaction leaves hints for itself where it found nothing to move: who wants a certain place ignores them.
+    # It leaves hints for itself where it found nothing to move: whoever wants a certain place ignores them.
     bench.guest.write(memory.COMPACT, "1")
     with zram.known_disk(bench, DISK_BYTES) as disk:
         disk.run("filled", "write --mix=mixed --batch=16")
