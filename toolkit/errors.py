@@ -125,6 +125,10 @@ class BootError(GuestError):
     """The guest never answered; the message names the phase that it reached."""
 
 
+class BootTimeoutError(BootError):
+    """The guest neither answered in time nor crashed."""
+
+
 class CrashError(GuestError):
     """The guest's kernel panicked, oopsed or rebooted; `detail` is its report."""
 

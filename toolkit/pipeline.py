@@ -29,6 +29,7 @@ from toolkit.crew import Cluster, Lent
 from toolkit.deadline import Deadline
 from toolkit.errors import (
     BootError,
+    BootTimeoutError,
     CommandError,
     CrashError,
     GuestError,
@@ -849,7 +850,9 @@ def _cell(
                 shutil.rmtree(lost, ignore_errors=True)
                 evidence.directory.rename(lost)
                 evidence.directory.mkdir()
-                facts, durations = _attempt(evidence, cell, workload, prepared.kernel, known, clone, say)
+                facts, durations = _attempt(
+                    evidence, cell, workload, prepared.kernel, known, clone, say, again=True
+                )
         if evidence.core.exists() and prepared.kernel is not None:
             say("inspecting its core")
             _inspect_core(evidence, (prepared.kernel.vmlinux,))
@@ -885,8 +888,13 @@ def _attempt(
     known: Internals,
     clone: bool,
     say: Say,
+    *,
+    again: bool = False,
 ) -> tuple[Facts, Mapping[str, float]]:
-    """One guest that runs the workload of a cell: what became of it, and the seconds of each phase."""
+    """One guest that runs the workload of a cell: what became of it, and the seconds of each phase.
+
+    One that does not boot is the kernel's doing if that happens `again`.
+    """
     durations: dict[str, float] = {}
     facts = _untouched(workload)
     try:
@@ -899,7 +907,9 @@ def _attempt(
             facts = exercise(guest, patient(workload, kernel), cell.seed, evidence, known, say, eye=eye)
             durations["exercise"] = time.monotonic() - began - durations["start"]
     except BootError as error:
-        facts = replace(facts, ending=Ending.HUNG, trouble=error.message, detail=error.detail)
+        accident = isinstance(error, BootTimeoutError) and not again
+        ending = Ending.LOST if accident else Ending.HUNG
+        facts = replace(facts, ending=ending, trouble=error.message, detail=error.detail)
     except PagelessError as error:
         facts = replace(facts, ending=Ending.LOST, trouble=error.message, detail=error.detail)
     return facts, durations

@@ -13,7 +13,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from toolkit.deadline import Deadline
-from toolkit.errors import BootError, CommandError, CrashError, HangError, PagelessError, QemuError, brief
+from toolkit.errors import (
+    BootError,
+    BootTimeoutError,
+    CommandError,
+    CrashError,
+    HangError,
+    PagelessError,
+    QemuError,
+    brief,
+)
 from toolkit.kernel.arch import Arch
 from toolkit.rig import console as consoles
 from toolkit.rig import qemu as qemus
@@ -325,7 +334,7 @@ def wait_booted(qemu: Qemu, console: Console, deadline: Deadline) -> None:
             f"the guest reset itself while it booted: {reached}", hint=hint, detail=_tail(console)
         )
     interrogate(qemu, console)
-    raise BootError(f"the guest did not boot in time: {reached}", hint=hint, detail=_tail(console))
+    raise BootTimeoutError(f"the guest did not boot in time: {reached}", hint=hint, detail=_tail(console))
 
 
 @contextlib.contextmanager
