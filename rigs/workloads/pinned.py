@@ -42,7 +42,13 @@ def exercise(bench: Bench) -> None:
             seen=refused,
             because="a page that has more users than are known cannot be moved",
         )
-        zram.expect(bench, "pinned/counted", refused, report.number("counted"))
+        bench.check(
+            "pinned/counted",
+            refused <= report.number("counted") < 2 * PAGES,
+            expected=f"{refused} pages counted as failed, or a few more",
+            seen=report.number("counted"),
+            because="a page that cannot be moved is counted once, however often that is tried",
+        )
         bench.check(
             "pinned/moved",
             moved >= PAGES // 2,
