@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -25,7 +25,7 @@ from toolkit.archive import Archive
 from toolkit.collect import health
 from toolkit.crew import SLOT, Cluster
 from toolkit.deadline import Deadline
-from toolkit.errors import HostError
+from toolkit.errors import BootError, BootTimeoutError, HostError
 from toolkit.evidence import Ending, Evidence, Facts
 from toolkit.kernel.build import BuiltKernel
 from toolkit.kernel.internals import Internals
@@ -258,7 +258,8 @@ def test_a_cell_that_met_trouble_of_the_host_is_run_once_more_and_what_it_left_i
     prepared = type("Prepared", (), {"kernel": object(), "tree": tree, "unfit": lambda self, workload: ""})()
     attempts = [first, second]
 
-    def attempt(evidence: Evidence, *_: object) -> tuple[Facts, Mapping[str, float]]:
+    def attempt(evidence: Evidence, *_: object, again: bool = False) -> tuple[Facts, Mapping[str, float]]:
+        assert again == (len(attempts) == 1)
         ending, console = attempts.pop(0)
         evidence.console_log.write_text(console, encoding="utf-8")
         return Facts("fill", True, {}, "", 4096, None, ending, trouble="some"), {}
@@ -280,6 +281,29 @@ def test_a_cell_that_met_trouble_of_the_host_is_run_once_more_and_what_it_left_i
     assert lost.exists() == told
     if told:
         assert (lost / "console.log").read_text(encoding="utf-8") == first[1]
+
+
+@pytest.mark.parametrize(
+    ("error", "again", "ending"),
+    [
+        (BootTimeoutError("it took too long"), False, Ending.LOST),
+        (BootTimeoutError("it took too long"), True, Ending.HUNG),
+        (BootError("it crashed"), False, Ending.HUNG),
+    ],
+)
+def test_a_boot_that_takes_too_long_is_the_kernels_doing_when_it_does_so_again(
+    error: BootError, again: bool, ending: Ending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(pipeline, "started", started)
+    nothing: Any = None
+    workload = catalogue.load("fill")
+    facts, _ = pipeline._attempt(
+        Evidence(tmp_path), FILL, workload, nothing, nothing, True, print, again=again
+    )
+    assert (facts.ending, facts.trouble) == (ending, error.message)
 
 
 @pytest.mark.parametrize(("kernel", "excused"), [("6.1", True), ("6.12", False)])
