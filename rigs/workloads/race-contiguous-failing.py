@@ -3,7 +3,7 @@
 
 import errno
 
-from toolkit.workload import Bench, memory, race
+from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 # Takes the area piece by piece until one is refused, and gives it back.
@@ -13,7 +13,6 @@ piece=$(($(cat count) / 48)) taken=0
 while echo $piece >alloc; do taken=$((taken + piece)); done 2>/dev/null
 [ $taken = 0 ] || echo $taken >free
 """
-ISOLATED = ("nr_isolated_anon", "nr_isolated_file")
 
 
 @race.scene(
@@ -28,12 +27,5 @@ def exercise(bench: Bench) -> None:
             taker.on_to(at("migrate_pages"))
             taker.fail(errno.ENOMEM)
         stage.finish()
-        left = memory.counters(bench.guest, *ISOLATED)
-        bench.check(
-            "isolated",
-            not any(left.values()),
-            expected="none",
-            seen=str(left),
-            because="what could not be moved is not isolated any more",
-        )
+        stage.check_none_isolated()
         disk.check_sound()

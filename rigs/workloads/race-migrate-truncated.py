@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A file is removed while its pages are isolated: nobody is left to move them for, and they are free."""
 
-from toolkit.workload import Bench, memory, race
+from toolkit.workload import Bench, race
 from toolkit.workload.programs import run
 from toolkit.workload.race import at
 
 FILE = "/dev/shm/truncated"
 FILE_KIB = 8 << 10
-ISOLATED = ("nr_isolated_anon", "nr_isolated_file")
 
 
 @race.scene(floors={"holds": 3, "bytes_verified": 1})
@@ -23,12 +22,5 @@ def exercise(bench: Bench) -> None:
                 mover.on_to(at("migrate_pages"))
             guest.execute(f"rm {FILE}", deadline=bench.deadline)
         stage.finish()
-        left = memory.counters(guest, *ISOLATED)
-        bench.check(
-            "isolated",
-            not any(left.values()),
-            expected="none",
-            seen=str(left),
-            because="what nobody uses any more is not isolated any more either",
-        )
+        stage.check_none_isolated()
         disk.check_sound()

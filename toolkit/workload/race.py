@@ -53,6 +53,9 @@ COMPACT = f"echo 1 >{memory.COMPACT}"
 _SCATTERED_MIB = 128
 
 
+# Lines of /proc/vmstat.
+_ISOLATED = ("nr_isolated_anon", "nr_isolated_file")
+
 # Of struct page: what is before it has one word, and one, five and half of one (include/linux/mm_types.h).
 _LRU_AT = 8
 _REFCOUNT_AT = 52
@@ -367,6 +370,17 @@ class Stage:
             expected=f"the page at {page:#x} among those isolated",
             seen=f"{len(seen)} others",
             because="a page that was put back can be isolated again",
+        )
+
+    def check_none_isolated(self) -> None:
+        """Check that no page is isolated any more: whoever isolated one has come to an end."""
+        left = memory.counters(self.guest, *_ISOLATED)
+        self.bench.check(
+            "isolated",
+            not any(left.values()),
+            expected="none",
+            seen=str(left),
+            because="what is not moved is put back, and what nobody uses any more is free",
         )
 
     def check_released(self, pages: Sequence[int]) -> None:
