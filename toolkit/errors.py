@@ -14,6 +14,7 @@
     ├── ExpectationError         an expectation failed                exit 1
     ├── GuestError               the guest's kernel crashed or hung   exit 3
     │   ├── BootError            it never answered
+    │   │   └── BootTimeoutError nor did it crash
     │   ├── CrashError           panic, oops, reboot
     │   ├── HangError            it stopped answering
     │   └── CommandError         a command in the guest failed
