@@ -10,20 +10,15 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/mempolicy.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "nodes.h"
 #include "report.h"
 
 #define SEED 1
 #define WRITTEN version_after(0, MIX_RANDOM)
-/* Bits of a mask of nodes, and one more, as the system calls want it. */
-#define MASK_BITS (8 * sizeof(unsigned long) + 1)
-
-enum { FROM, TO };
 
 static const struct option long_options[] = {
 	{ "pages", required_argument, NULL, 'p' },
@@ -32,33 +27,6 @@ static const struct option long_options[] = {
 };
 
 static size_t page_bytes;
-
-/* How many pages are in that node. */
-static size_t in_node(unsigned char *memory, size_t pages, int node)
-{
-	size_t count = 0;
-
-	for (size_t page = 0; page < pages; page++) {
-		void *address = memory + page * page_bytes;
-		int status;
-
-		if (syscall(SYS_move_pages, 0, 1ul, &address, NULL, &status, 0))
-			die(STATUS_IO, errno, "where page %zu is", page);
-		count += status == node;
-	}
-	return count;
-}
-
-/* Asks for all pages of this process; returns how many the kernel says could not be moved. */
-static long move(void)
-{
-	unsigned long from = 1ul << FROM, to = 1ul << TO;
-	long left = syscall(SYS_migrate_pages, 0, MASK_BITS, &from, &to);
-
-	if (left < 0)
-		die(STATUS_IO, errno, "moving to another node");
-	return left;
-}
 
 /* Asks for two pages by name, the second of which is there; returns how many could not be moved. */
 static long move_pair(void *one, void *other)
@@ -75,7 +43,6 @@ static long move_pair(void *one, void *other)
 int main(int argc, char **argv)
 {
 	struct mismatches mismatches = MISMATCHES_NONE;
-	unsigned long first = 1ul << FROM;
 	size_t pages = 0, pinned = 0, bytes, held, left;
 	unsigned char *memory, *got, *scratch;
 	int pipes[2], option;
@@ -98,12 +65,11 @@ int main(int argc, char **argv)
 	scratch = aligned(page_bytes, page_bytes);
 	/* Of a huge page all is one. */
 	madvise(memory, bytes, MADV_NOHUGEPAGE);
-	if (syscall(SYS_mbind, memory, bytes, MPOL_BIND, &first, MASK_BITS, 0))
-		die(STATUS_IO, errno, "memory of node %d", FROM);
+	bind_to_node(memory, bytes, FROM);
 	for (size_t page = 0; page < pages; page++)
 		content_fill(memory + page * page_bytes, SEED, page, WRITTEN, page_bytes);
-	if (in_node(memory, pages, FROM) != pages)
-		die(STATUS_IO, 0, "%zu of %zu pages are in node %d", in_node(memory, pages, FROM), pages, FROM);
+	if (count_in_node(memory, pages, FROM) != pages)
+		die(STATUS_IO, 0, "%zu of %zu pages are in node %d", count_in_node(memory, pages, FROM), pages, FROM);
 
 	if (pipe(pipes) || fcntl(pipes[1], F_SETPIPE_SZ, (int)held) < (int)held)
 		die(STATUS_IO, errno, "a pipe of %zu bytes", held);
@@ -115,8 +81,8 @@ int main(int argc, char **argv)
 			die(STATUS_IO, errno, "vmsplice of %zu bytes", held - at);
 		at += (size_t)taken;
 	}
-	left = (size_t)move();
-	printf("{\"program\": \"across\", \"left\": %zu, \"moved\": %zu", left, in_node(memory, pages, TO));
+	left = (size_t)move_to_second_node();
+	printf("{\"program\": \"across\", \"left\": %zu, \"moved\": %zu", left, count_in_node(memory, pages, TO));
 	printf(", \"unmoved\": %ld", move_pair(memory, memory + (pages - 1) * page_bytes));
 	for (size_t at = 0; at < held;) {
 		ssize_t count = read(pipes[0], got + at, held - at);
@@ -125,8 +91,8 @@ int main(int argc, char **argv)
 			die(STATUS_IO, errno, "reading the pipe");
 		at += (size_t)count;
 	}
-	move();
-	printf(", \"released\": %zu", in_node(memory, pages, TO));
+	move_to_second_node();
+	printf(", \"released\": %zu", count_in_node(memory, pages, TO));
 	for (size_t page = 0; page < pages; page++)
 		content_holds(memory + page * page_bytes, scratch, SEED, page, WRITTEN, page_bytes, &mismatches);
 	printf(", \"bytes_verified\": %zu", bytes);

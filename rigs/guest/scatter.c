@@ -2,12 +2,12 @@
 /*
  * Scatters the memory that is free first: single pages, from far below the zone's end.
  *
- *   scatter --mib=N
+ *   scatter --mib=N [--locked]
  *
  * It takes --mib of anonymous memory, and frees every page of it whose frame number is even, the
  * lowest last: their buddies are held, so that they do not merge, and who allocates a page gets
  * one of them.  It goes to the background when it has done so, and holds the rest until it is
- * killed; its report says what is its process.
+ * killed; its report says what is its process.  With --locked the rest is unevictable.
  *
  * Compaction moves what is low to the free pages between those that are held higher up.  It has
  * no use for a block that is free as a whole, so that in memory with nothing but such blocks its
@@ -19,6 +19,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +36,7 @@ struct held {
 
 static const struct option long_options[] = {
 	{ "mib", required_argument, NULL, 'm' },
+	{ "locked", no_argument, NULL, 'l' },
 	{ 0 },
 };
 
@@ -87,13 +89,16 @@ static struct held *frames_of(unsigned char *memory, size_t pages, size_t page_b
 	return held;
 }
 
-static void scatter(size_t pages, size_t page_bytes)
+static void scatter(size_t pages, size_t page_bytes, bool locked)
 {
-	struct held *held = frames_of(take(pages * page_bytes, page_bytes), pages, page_bytes);
+	unsigned char *memory = take(pages * page_bytes, page_bytes);
+	struct held *held = frames_of(memory, pages, page_bytes);
 
 	for (size_t page = 0; page < pages; page++)
 		if (held[page].frame % 2 == 0 && madvise(held[page].at, page_bytes, MADV_DONTNEED))
 			die(STATUS_IO, errno, "freeing a page");
+	if (locked && mlock2(memory, pages * page_bytes, MLOCK_ONFAULT))
+		die(STATUS_IO, errno, "locking pages");
 	free(held);
 }
 
@@ -111,6 +116,7 @@ int main(int argc, char **argv)
 {
 	size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	int option, done[2], status;
+	bool locked = false;
 	uint64_t mib = 0;
 	pid_t holder;
 	char byte;
@@ -118,16 +124,17 @@ int main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (option) {
 		case 'm': mib = parse_number("--mib", optarg); break;
+		case 'l': locked = true; break;
 		default: exit(STATUS_USAGE);
 		}
 	}
 	if (!mib || optind < argc)
-		die(STATUS_USAGE, 0, "usage: scatter --mib=N");
+		die(STATUS_USAGE, 0, "usage: scatter --mib=N [--locked]");
 
 	if (pipe(done) || (holder = fork()) < 0)
 		die(STATUS_IO, errno, "starting");
 	if (!holder) {
-		scatter((mib << 20) / page_bytes, page_bytes);
+		scatter((mib << 20) / page_bytes, page_bytes, locked);
 		leave();
 		if (write(done[1], "", 1) != 1)
 			die(STATUS_IO, errno, "saying so");

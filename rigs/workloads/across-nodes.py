@@ -4,12 +4,16 @@
 The machine has two nodes on arm64 only.
 """
 
-from toolkit.workload import Bench, workload, zram
-from toolkit.workload.programs import run
+from toolkit.workload import Bench, memory, workload, zram
+from toolkit.workload.programs import page_bytes, run
 
 DISK_BYTES = 4 << 20
 # More than are tried at a time (NR_MAX_BATCHED_MIGRATION, mm/migrate.c: 512 with pages of 4 KiB).
 PAGES, PINNED = 2048, 16
+SWAPPED_MIB, SWAP_MIB = 8, 32
+CACHED = "nr_swapcached"
+# What huge pages there are, and how much of it has a place in the other node at first.
+CROWDED_MIB, LEFT_MIB = 24, 12
 
 
 @workload(
@@ -17,8 +21,8 @@ PAGES, PINNED = 2048, 16
     deadline_s=180,
     single_threaded=True,
     machine="nodes",
-    needs=["ZRAM", "NUMA", "MIGRATION", "ARM64_4K_PAGES"],
-    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2},
+    needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "TRANSPARENT_HUGEPAGE", "ARM64_4K_PAGES"],
+    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64},
 )
 def exercise(bench: Bench) -> None:
     """Move a process's pages to another node, some of which a pipe holds, a zram disk beside them."""
@@ -49,3 +53,35 @@ def exercise(bench: Bench) -> None:
         # Of two that are named one is held, and one is there already.
         zram.expect(bench, "across/unmoved", 1, report.number("unmoved"))
         disk.settle("moved")
+    _move_swap_cache(bench)
+    _move_where_too_little_is_free(bench)
+
+
+def _move_swap_cache(bench: Bench) -> None:
+    """Move pages that are in the swap cache, and look which node's they are when they are gone."""
+    guest = bench.guest
+    with zram.disk(guest, SWAP_MIB << 20) as device, zram.swap(bench, device):
+        report = run(bench, "swapped", f"reswap --mib={SWAPPED_MIB} --seed={bench.seed} --across")
+        bench.count("cached", report.number("cached"))
+    memory.refresh(guest)
+    for node in (0, 1):
+        lines = guest.read(f"/sys/devices/system/node/node{node}/vmstat").decode().splitlines()
+        cached = next(int(value) for name, value in map(str.split, lines) if name == CACHED)
+        zram.expect(bench, f"node{node}/{CACHED}", 0, cached)
+
+
+def _move_where_too_little_is_free(bench: Bench) -> None:
+    """Move huge pages to a node that has not the memory for all of them, and then to one that has."""
+    report = run(bench, "crowded", f"crowd --mib={CROWDED_MIB} --left-mib={LEFT_MIB}")
+    left = report.number("left")
+    bench.check(
+        "crowded/left",
+        left != 0,
+        expected="some not moved, or -1 for a lack of memory, by what the kernel says",
+        seen=left,
+        because="the other node had too little memory for them",
+    )
+    zram.expect(bench, "crowded/still-left", 0, report.number("still_left"))
+    zram.expect(
+        bench, "crowded/moved", (CROWDED_MIB << 20) // page_bytes(bench.guest), report.number("moved")
+    )

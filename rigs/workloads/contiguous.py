@@ -2,7 +2,7 @@
 """Contiguous memory is allocated where zspages are: all of them have to go, at rest and under load."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import CHURN, run, run_together
+from toolkit.workload.programs import CHURN, Report, run, run_together
 
 DISK_BYTES = 24 << 20
 SECONDS = 5
@@ -36,6 +36,8 @@ _TAKE_A_LITTLE = f"""
 cd /sys/kernel/debug/cma/*/
 for turn in $(seq {TURNS}); do echo 1 >alloc && echo 1 >free || exit 1; done
 """
+# So much memory is more than all outside the area.
+LOCKED_MIB = 240
 # What else is freed or allocated there meanwhile.
 NOISE_PAGES = 1024
 FREE = "nr_free_cma"
@@ -63,6 +65,7 @@ def exercise(bench: Bench) -> None:
         because="all that was taken was given back",
     )
     empty = run(bench, "empty", _take(0, tries=10))
+    _take_from_locked(bench, empty)
     # It leaves hints for itself where it found nothing to move: whoever wants a certain place ignores them.
     bench.guest.write(memory.COMPACT, "1")
     with zram.known_disk(bench, DISK_BYTES) as disk:
@@ -88,6 +91,25 @@ def exercise(bench: Bench) -> None:
             },
         )
         disk.settle("churned")
+
+
+def _take_from_locked(bench: Bench, empty: Report) -> None:
+    """Compaction may leave unevictable pages where they are, and shall now: who wants a place may not."""
+    guest = bench.guest
+    allowed = guest.read(memory.COMPACT_UNEVICTABLE).decode()
+    guest.write(memory.COMPACT_UNEVICTABLE, "0")
+    with memory.scattered(bench, LOCKED_MIB, locked=True):
+        used = empty.number("most") - memory.counters(guest, FREE)[FREE]
+        bench.count("locked_pages_in_the_area", max(0, used))
+        report = run(bench, "locked", _take(0, tries=10))
+    guest.write(memory.COMPACT_UNEVICTABLE, allowed)
+    bench.check(
+        "contiguous/locked",
+        report.number("most") >= empty.number("most"),
+        expected=f"{empty.number('most')} pages",
+        seen=report.number("most"),
+        because="what is locked can be moved, whatever compaction does with it",
+    )
 
 
 def _take(seconds: int, *, tries: int) -> str:

@@ -7,6 +7,21 @@ from toolkit.workload.programs import CHURN, run_together
 DISK_BYTES = 16 << 20
 SECONDS = 6
 
+# Half a second, in ticks of a hundredth (USER_HZ).
+HALF = 50
+PROACTIVENESS = "/proc/sys/vm/compaction_proactiveness"
+# Has the kernel compact of its own accord, and prints how much of each of some seconds it was busy with
+# that, in clock ticks (proc(5), fields 14 and 15); ends with a second in which it was not.
+_PROACTIVE = f"""
+ticks() {{ cat /proc/$(pidof kcompactd0)/stat | awk '{{ print $14 + $15 }}'; }}
+echo 20 >{PROACTIVENESS}
+for second in $(seq 10); do
+    before=$(ticks); sleep 1; busy=$(($(ticks) - before))
+    echo $busy
+    [ $busy -gt {HALF} ] || break
+done
+"""
+
 
 @workload(
     suites=["quick", "full"],
@@ -30,8 +45,24 @@ def exercise(bench: Bench) -> None:
         )
         disk.settle("churned")
 
+        bench.check(
+            "compaction/proactive",
+            (busy := _proactive(bench))[-1] <= HALF,
+            expected=f"{HALF} ticks or less in a second, soon",
+            seen=busy,
+            because="it is asked once, and rests when there is nothing to do",
+        )
         # At rest: what is left is all at one end, where nothing but compaction moved it.
         guest.write(memory.COMPACT, "1")
         disk.run("moved", "verify")
         bench.checkpoint("moved")
         zram.check_io_errors(bench, "all", disk.device)
+
+
+def _proactive(bench: Bench) -> list[int]:
+    """How busy kcompactd was, second by second, after it was asked to compact once."""
+    guest = bench.guest
+    before = guest.read(PROACTIVENESS).decode()
+    output = guest.execute(_PROACTIVE, deadline=bench.deadline)
+    guest.write(PROACTIVENESS, before)
+    return [int(line) for line in output.text.split()]

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A slot of a zram disk is written while it is being read: the writer waits with freeing what is read."""
+"""A slot of a zram disk is written, or discarded, while it is being read: what is read is not freed."""
 
 from toolkit.workload import Bench, race
 from toolkit.workload.race import at
 
 
-@race.scene(floors={"holds": 2, "bytes_verified": 1}, before=(6, 13))
+@race.scene(floors={"holds": 4, "bytes_verified": 1}, before=(6, 13))
 def exercise(bench: Bench) -> None:
-    """Write a slot that is being read."""
+    """Write a slot that is being read, and discard it."""
     with race.stage(bench) as stage, stage.alike(spanning=True) as alike:
         before = alike.change(0)
         with stage.held(at("zcomp_decompress"), by=alike.reads(0)):
@@ -22,6 +22,19 @@ def exercise(bench: Bench) -> None:
             )
         stage.finish()
         alike.check_read("mapped", before)
+
+        with stage.held(at("zcomp_decompress"), by=alike.reads(0)):
+            with stage.held(at("zram_submit_bio"), by=alike.discards(0), cpu=race.FREE) as discarder:
+                waits = discarder.spins_before(at("bio_endio"))
+            bench.check(
+                "discarded/slot-lock",
+                waits,
+                expected="who discards waits for the slot",
+                seen="it waits" if waits else "it came to bio_endio()",
+                because="a disk that says it was discarded may hold nothing there",
+            )
+        stage.finish()
+        alike.check_read("discarded", alike.content[0])
         alike.refill()
         alike.verify()
         bench.checkpoint("verified")

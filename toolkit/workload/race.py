@@ -713,6 +713,10 @@ class Alike:
             f" skip={slot} count=1 2>/dev/null"
         )
 
+    def discards(self, slot: int) -> str:
+        """The command that frees a slot, though it may hold nothing."""
+        return f"blkdiscard -o {slot * self.page} -l {self.page} {self.device.device}"
+
     def write(self, slot: int, count: int = 1) -> None:
         self.bench.guest.execute(self.writes(slot, count), deadline=self.bench.deadline)
 
@@ -734,8 +738,7 @@ class Alike:
 
     def free(self, slots: Iterable[int]) -> None:
         """Free these slots, those that hold nothing included."""
-        discards = (f"blkdiscard -o {slot * self.page} -l {self.page} {self.device.device}" for slot in slots)
-        self.bench.guest.execute("\n".join(discards), deadline=self.bench.deadline)
+        self.bench.guest.execute("\n".join(map(self.discards, slots)), deadline=self.bench.deadline)
 
     def discard_all(self) -> None:
         """Free all slots, and so all zspages."""
