@@ -3,12 +3,12 @@
  * Memory that is paged out twice: it comes back to the swap cache between, where a page keeps its place on
  * the swap device, whatever becomes of its content.
  *
- *   reswap --mib=N --seed=N [--huge] [--between=COMMAND] [--across]
+ *   reswap --mib=N --seed=N [--huge] [--between=COMMAND] [--across] [--leave]
  *
  * Of what came back a quarter is read and then written, a quarter written, a quarter read, a quarter let
  * alone.  Then --between is run, by the shell, and all is paged out again.  With --huge it is huge pages
  * that are paged out first.  With --across it is memory of the first node, and goes to the second when it
- * came back.
+ * came back.  With --leave it ends when all was paged out once, so that what is there is freed as it is.
  */
 #define _GNU_SOURCE
 #include <getopt.h>
@@ -31,6 +31,7 @@ static const struct option long_options[] = {
 	{ "huge", no_argument, NULL, 'h' },
 	{ "between", required_argument, NULL, 'b' },
 	{ "across", no_argument, NULL, 'a' },
+	{ "leave", no_argument, NULL, 'l' },
 	{ 0 },
 };
 
@@ -86,7 +87,7 @@ static uint64_t swap_cached(void)
 int main(int argc, char **argv)
 {
 	const char *between = NULL;
-	bool huge = false, across = false;
+	bool huge = false, across = false, leave = false;
 	uint64_t mib = 0, cached;
 	int option;
 
@@ -97,11 +98,13 @@ int main(int argc, char **argv)
 		case 'h': huge = true; break;
 		case 'b': between = optarg; break;
 		case 'a': across = true; break;
+		case 'l': leave = true; break;
 		default: exit(STATUS_USAGE);
 		}
 	}
 	if (!mib || optind < argc)
-		die(STATUS_USAGE, 0, "usage: reswap --mib=N --seed=N [--huge] [--between=COMMAND] [--across]");
+		die(STATUS_USAGE, 0,
+		    "usage: reswap --mib=N --seed=N [--huge] [--between=COMMAND] [--across] [--leave]");
 
 	page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	pages = (mib << 20) / page_bytes;
@@ -118,6 +121,8 @@ int main(int argc, char **argv)
 	for (size_t page = 0; page < pages; page++)
 		rewrite(page);
 	advise(MADV_PAGEOUT, "paging out");
+	if (leave)
+		_exit(STATUS_OK);
 	advise(MADV_WILLNEED, "reading ahead");
 	for (size_t page = 0; page < pages; page++)
 		touch(page);

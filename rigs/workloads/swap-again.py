@@ -30,6 +30,7 @@ def exercise(bench: Bench) -> None:
             _swap(bench, "refused", f"--between='echo 1 >{device.sysfs}/mem_limit'")
             guest.write(f"{device.sysfs}/mem_limit", f"{LIMIT_MIB}M")
             _swap(bench, "refused-huge", "--huge")
+            guest.execute(_reswap(bench, "--huge --leave"), deadline=bench.deadline)
             guest.write(f"{device.sysfs}/mem_limit", "0")
         bench.count("refused", device.io_stat()[1])
         zram.check_swap_slots(bench, device, header)
@@ -46,5 +47,9 @@ def exercise(bench: Bench) -> None:
 
 
 def _swap(bench: Bench, label: str, options: str) -> None:
-    report = run(bench, label, f"reswap --mib={MIB} --seed={bench.seed} {options}")
+    report = run(bench, label, _reswap(bench, options))
     bench.count("cached", report.number("cached"))
+
+
+def _reswap(bench: Bench, options: str) -> str:
+    return f"reswap --mib={MIB} --seed={bench.seed} {options}"

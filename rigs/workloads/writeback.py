@@ -58,6 +58,8 @@ def exercise(bench: Bench) -> None:
             """What block_state says of each slot, all slots together, against what mm_stat counts."""
             stat = device.mm_stat()
             flags = list(device.block_state().values())
+            whole, pieces = (device.block_state_text(lines).splitlines() for lines in (0, 2))
+            zram.expect(bench, f"block_state/{label}/in-pieces", whole, pieces)
             zram.expect(bench, f"accounting/{label}/stored", report.number("stored"), len(flags))
             zram.expect(bench, f"accounting/{label}/orig_data_size", len(flags) * page, stat.orig_data_size)
             for letter, counted in (("s", stat.same_pages), ("h", stat.huge_pages), ("w", on_disk()[0])):

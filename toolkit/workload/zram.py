@@ -130,13 +130,30 @@ class ZramDevice:
         """The letters that debugfs shows for each slot that stores something: s, w, h, i."""
         return {int(slot): flags.replace(".", "") for slot, _time, flags, *_ in self._block_state()}
 
+    def block_state_text(self, at_a_time: int = 0) -> str:
+        """The file itself, read so many lines at a time, all of which are as long; at once if that is 0."""
+        path = self._block_state_path
+        text = self.guest.read(path).decode()
+        if not at_a_time:
+            return text
+        piece = (text.index("\n") + 1) * at_a_time
+        read = self.guest.execute(
+            f"dd if={path} bs={piece} 2>/dev/null", deadline=Deadline.after(_ATTRIBUTE_S)
+        )
+        return read.stdout.decode()
+
+    @property
+    def _block_state_path(self) -> str:
+        return f"/sys/kernel/debug/zram/{self.name}/block_state"
+
     def _block_state(self) -> list[list[str]]:
-        path = f"/sys/kernel/debug/zram/{self.name}/block_state"
-        lines = [line.split() for line in self.guest.read(path).decode().splitlines()]
+        lines = [line.split() for line in self.block_state_text().splitlines()]
         slots = [int(slot) for slot, *_ in lines]
         for before, after in itertools.pairwise(slots):
             if after <= before:
-                raise CommandError(f"cat {path}", 0, f"slot {after} comes after slot {before}")
+                raise CommandError(
+                    f"cat {self._block_state_path}", 0, f"slot {after} comes after slot {before}"
+                )
         return lines
 
 
