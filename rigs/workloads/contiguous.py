@@ -101,7 +101,7 @@ def _take_from_locked(bench: Bench, empty: Report) -> None:
     with memory.scattered(bench, LOCKED_MIB, locked=True):
         used = empty.number("most") - memory.counters(guest, FREE)[FREE]
         bench.count("locked_pages_in_the_area", max(0, used))
-        report = run(bench, "locked", _take(0, tries=10))
+        report = run(bench, "locked", _take(0, tries=4))
     guest.write(memory.COMPACT_UNEVICTABLE, allowed)
     bench.check(
         "contiguous/locked",
