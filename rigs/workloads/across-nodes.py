@@ -14,6 +14,7 @@ SWAPPED_MIB, SWAP_MIB = 8, 32
 CACHED = "nr_swapcached"
 # What huge pages there are, and how much of it has a place in the other node at first.
 CROWDED_MIB, LEFT_MIB = 24, 12
+HUGE = "thp_fault_alloc"
 
 
 @workload(
@@ -22,7 +23,7 @@ CROWDED_MIB, LEFT_MIB = 24, 12
     single_threaded=True,
     machine="nodes",
     needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "TRANSPARENT_HUGEPAGE", "ARM64_4K_PAGES"],
-    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64},
+    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64, "huge_pages": 4},
 )
 def exercise(bench: Bench) -> None:
     """Move a process's pages to another node, some of which a pipe holds, a zram disk beside them."""
@@ -72,7 +73,10 @@ def _move_swap_cache(bench: Bench) -> None:
 
 def _move_where_too_little_is_free(bench: Bench) -> None:
     """Move huge pages to a node that has not the memory for all of them, and then to one that has."""
+    memory.allow_huge_pages(bench.guest)
+    huge = memory.counters(bench.guest, HUGE)[HUGE]
     report = run(bench, "crowded", f"crowd --mib={CROWDED_MIB} --left-mib={LEFT_MIB}")
+    bench.count("huge_pages", memory.counters(bench.guest, HUGE)[HUGE] - huge)
     left = report.number("left")
     bench.check(
         "crowded/left",

@@ -10,7 +10,6 @@ SECONDS = 8
 OPERATIONS = 4000
 # What is neither fragmented nor asked for.
 LEFT_MIB = 15
-THP = "/sys/kernel/mm/transparent_hugepage"
 THP_MIB = 12
 # Larger than a page on every architecture, whatever the size of its pages.
 HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
@@ -38,9 +37,7 @@ def exercise(bench: Bench) -> None:
         # Direct compaction ends with the first huge page: zspages beyond it would stay where they are.
         with memory.scattered(bench, memory.available_mib(guest) // 2):
             disk.run("filled", "write --mix=mixed --batch=16")
-        # Off by default in a machine of this size.
-        for name in ("enabled", "defrag"):
-            guest.write(f"{THP}/{name}", "madvise")
+        memory.allow_huge_pages(guest)
         # Half of that is free in the end, a page at a time, and two thirds of this wanted at once.
         fragment_mib = memory.available_mib(guest) - LEFT_MIB
         wanted = (LEFT_MIB + fragment_mib // 3) // HUGE_MIB

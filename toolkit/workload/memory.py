@@ -112,6 +112,12 @@ def keep_quiet(guest: Guest) -> None:
     guest.write("/proc/sys/vm/compaction_proactiveness", "0")
 
 
+def allow_huge_pages(guest: Guest) -> None:
+    """Give huge pages to who asks for them: none are by default in a machine of that size."""
+    for name in ("enabled", "defrag"):
+        guest.write(f"/sys/kernel/mm/transparent_hugepage/{name}", "madvise")
+
+
 def block_bytes(guest: Guest) -> int:
     """How much memory goes offline or comes online at a time."""
     return int(guest.read(f"{BLOCKS}/block_size_bytes"), 16)
