@@ -5,16 +5,13 @@ The machine has two nodes on arm64 only.
 """
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import page_bytes, run
+from toolkit.workload.programs import run
 
 DISK_BYTES = 4 << 20
 # More than are tried at a time (NR_MAX_BATCHED_MIGRATION, mm/migrate.c: 512 with pages of 4 KiB).
 PAGES, PINNED = 2048, 16
 SWAPPED_MIB, SWAP_MIB = 8, 32
 CACHED = "nr_swapcached"
-# What huge pages there are, and how much of it has a place in the other node at first.
-CROWDED_MIB, LEFT_MIB = 24, 12
-HUGE = "thp_fault_alloc"
 
 
 @workload(
@@ -22,8 +19,8 @@ HUGE = "thp_fault_alloc"
     deadline_s=180,
     single_threaded=True,
     machine="nodes",
-    needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "TRANSPARENT_HUGEPAGE", "ARM64_4K_PAGES"],
-    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64, "huge_pages": 4},
+    needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "ARM64_4K_PAGES"],
+    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64},
 )
 def exercise(bench: Bench) -> None:
     """Move a process's pages to another node, some of which a pipe holds, a zram disk beside them."""
@@ -55,7 +52,6 @@ def exercise(bench: Bench) -> None:
         zram.expect(bench, "across/unmoved", 1, report.number("unmoved"))
         disk.settle("moved")
     _move_swap_cache(bench)
-    _move_where_too_little_is_free(bench)
 
 
 def _move_swap_cache(bench: Bench) -> None:
@@ -69,23 +65,3 @@ def _move_swap_cache(bench: Bench) -> None:
         lines = guest.read(f"/sys/devices/system/node/node{node}/vmstat").decode().splitlines()
         cached = next(int(value) for name, value in map(str.split, lines) if name == CACHED)
         zram.expect(bench, f"node{node}/{CACHED}", 0, cached)
-
-
-def _move_where_too_little_is_free(bench: Bench) -> None:
-    """Move huge pages to a node that has not the memory for all of them, and then to one that has."""
-    memory.allow_huge_pages(bench.guest)
-    huge = memory.counters(bench.guest, HUGE)[HUGE]
-    report = run(bench, "crowded", f"crowd --mib={CROWDED_MIB} --left-mib={LEFT_MIB}")
-    bench.count("huge_pages", memory.counters(bench.guest, HUGE)[HUGE] - huge)
-    left = report.number("left")
-    bench.check(
-        "crowded/left",
-        left != 0,
-        expected="some not moved, or -1 for a lack of memory, by what the kernel says",
-        seen=left,
-        because="the other node had too little memory for them",
-    )
-    zram.expect(bench, "crowded/still-left", 0, report.number("still_left"))
-    zram.expect(
-        bench, "crowded/moved", (CROWDED_MIB << 20) // page_bytes(bench.guest), report.number("moved")
-    )
