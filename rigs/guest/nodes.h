@@ -41,16 +41,13 @@ static inline size_t count_in_node(unsigned char *memory, size_t pages, int node
 	return count;
 }
 
-/*
- * Asks for all pages of this process; returns how many the kernel says could not be moved, -1 if it lacked
- * the memory.
- */
+/* Asks for all pages of this process; returns how many the kernel says could not be moved. */
 static inline long move_to_second_node(void)
 {
 	unsigned long from = 1ul << FROM, to = 1ul << TO;
 	long left = syscall(SYS_migrate_pages, 0, MASK_BITS, &from, &to);
 
-	if (left < 0 && errno != ENOMEM)
+	if (left < 0)
 		die(STATUS_IO, errno, "moving to another node");
 	return left;
 }

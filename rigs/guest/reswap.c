@@ -129,7 +129,7 @@ int main(int argc, char **argv)
 	cached = swap_cached();
 	printf("{\"program\": \"reswap\", \"cached\": %" PRIu64, cached);
 	if (across)
-		printf(", \"left\": %ld", move_to_second_node());
+		move_to_second_node();
 	if (between && system(between))
 		die(STATUS_IO, 0, "failed: %s", between);
 	advise(MADV_PAGEOUT, "paging out again");
