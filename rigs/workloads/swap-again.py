@@ -16,7 +16,7 @@ HUGE = "thp_swpout"
     deadline_s=240,
     single_threaded=False,
     needs=["ZRAM", "SWAP", "ZSWAP", "TRANSPARENT_HUGEPAGE", "MODULES"],
-    floors={"bytes_verified": 6 * MIB << 20, "cached": 64, "refused": 64, "mm_migrate_pages": 2},
+    floors={"bytes_verified": 6 * MIB << 20, "cached": 64, "refused": 64, "mm_migrate_pages": 1},
 )
 def exercise(bench: Bench) -> None:
     """Swap out again what is in the swap cache, changed, moved, or refused by its zram disk or zswap."""
