@@ -128,8 +128,10 @@ int main(int argc, char **argv)
 		touch(page);
 	cached = swap_cached();
 	printf("{\"program\": \"reswap\", \"cached\": %" PRIu64, cached);
-	if (across)
+	if (across) {
 		move_to_second_node();
+		printf(", \"moved\": %zu", count_in_node(memory, pages, TO));
+	}
 	if (between && system(between))
 		die(STATUS_IO, 0, "failed: %s", between);
 	advise(MADV_PAGEOUT, "paging out again");

@@ -20,7 +20,7 @@ CACHED = "nr_swapcached"
     single_threaded=True,
     machine="nodes",
     needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "ARM64_4K_PAGES"],
-    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64},
+    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64, "cached_moved": 64},
 )
 def exercise(bench: Bench) -> None:
     """Move a process's pages to another node, some of which a pipe holds, a zram disk beside them."""
@@ -60,6 +60,7 @@ def _move_swap_cache(bench: Bench) -> None:
     with zram.disk(guest, SWAP_MIB << 20) as device, zram.swap(bench, device):
         report = run(bench, "swapped", f"reswap --mib={SWAPPED_MIB} --seed={bench.seed} --across")
         bench.count("cached", report.number("cached"))
+        bench.count("cached_moved", report.number("moved"))
     memory.refresh(guest)
     for node in (0, 1):
         lines = guest.read(f"/sys/devices/system/node/node{node}/vmstat").decode().splitlines()

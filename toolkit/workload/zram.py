@@ -134,7 +134,7 @@ class ZramDevice:
         """The file itself, read so many lines at a time, all of which are as long; at once if that is 0."""
         path = self._block_state_path
         text = self.guest.read(path).decode()
-        if not at_a_time:
+        if not (at_a_time and text):
             return text
         piece = (text.index("\n") + 1) * at_a_time
         read = self.guest.execute(
