@@ -133,7 +133,7 @@ def test_what_is_lent_arrives_as_it_was(address: str) -> None:
 
 def test_without_a_scheduler_the_hint_says_how_to_start_one() -> None:
     with pytest.raises(HostError, match=r"no scheduler at tcp://127\.0\.0\.1:9"):
-        Cluster("tcp://127.0.0.1:9")
+        Cluster("tcp://127.0.0.1:9", within_s=1)
 
 
 def test_an_errand_brings_the_kernel_and_takes_back_the_evidence(

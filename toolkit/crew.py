@@ -36,9 +36,9 @@ class Lent:
 
 
 class Cluster:
-    """The workers of one scheduler, for as long as the context lasts."""
+    """The workers of one scheduler, for as long as the context lasts; it has `within_s` seconds to answer."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, within_s: float = 30.0) -> None:
         try:
             distributed: Any = importlib.import_module("distributed")
         except ImportError:
@@ -47,7 +47,7 @@ class Cluster:
                 hint="pip install 'pageless[cluster]', or pip install distributed",
             ) from None
         try:
-            self._client = distributed.Client(address, timeout=30, set_as_default=False)
+            self._client = distributed.Client(address, timeout=within_s, set_as_default=False)
         except (OSError, ValueError) as error:
             raise HostError(f"no scheduler at {address}: {error}", hint="start one: dask scheduler") from None
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()

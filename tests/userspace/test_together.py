@@ -50,7 +50,7 @@ def test_pages_may_be_large(kernel: str) -> None:
 def test_planted_races_are_found_and_found_again(fault: str, told: str) -> None:
     made = geometry_of("6.1", 4096)
     program = program_of("6.1", 4096, str(FAULTS / f"{fault}.patch"))
-    found = explore(program, made, cases=1000, seed=1, deadline=Deadline.after(LIMIT_S), shrink_s=10)
+    found = explore(program, made, cases=1000, seed=1, deadline=Deadline.after(LIMIT_S), shrink_s=3)
     assert found.difference is not None
     assert told in found.difference.what + found.difference.detail
     assert found.case is not None
