@@ -500,8 +500,10 @@ class Stage:
         """The stub, while no processor runs."""
         if self.stub.running:
             self.stub.interrupt()
-        yield self.stub
-        self._resume()
+        try:
+            yield self.stub
+        finally:
+            self._resume()
 
     @contextlib.contextmanager
     def disk(self, mix: str, slots: int = 1024) -> Iterator[Disk]:
