@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 
 from toolkit.deadline import Deadline
@@ -20,10 +21,13 @@ COMPILE_S = 600.0
 
 def ports() -> list[tuple[str, str]]:
     """Each kernel that the model knows, as it is and with every series that is ported to it."""
-    lines = {kernel: source.fetch(source.load(kernel), progress=lambda _: None).line for kernel in KERNELS}
+    # Where there is none yet, most of that is waiting for the network and for one thread of a program.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        trees = pool.map(lambda kernel: source.fetch(source.load(kernel), progress=lambda _: None), KERNELS)
+    lines = [tree.line for tree in trees]
     return [
         (kernel, name)
-        for kernel, line in lines.items()
+        for kernel, line in zip(KERNELS, lines, strict=True)
         for name in series.names()
         if name == series.BASELINE or line in series.load(name).kernels
     ]
