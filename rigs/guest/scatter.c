@@ -2,12 +2,13 @@
 /*
  * Scatters the memory that is free first: single pages, from far below the zone's end.
  *
- *   scatter --mib=N [--locked]
+ *   scatter --mib=N [--locked] [--node=N]
  *
  * It takes --mib of anonymous memory, and frees every page of it whose frame number is even, the
  * lowest last: their buddies are held, so that they do not merge, and who allocates a page gets
  * one of them.  It goes to the background when it has done so, and holds the rest until it is
- * killed; its report says what is its process.  With --locked the rest is unevictable.
+ * killed; its report says what is its process.  With --locked the rest is unevictable;
+ * with --node all is memory of that node.
  *
  * Compaction moves what is low to the free pages between those that are held higher up.  It has
  * no use for a block that is free as a whole, so that in memory with nothing but such blocks its
@@ -24,7 +25,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "nodes.h"
 #include "report.h"
+
+enum { ANY_NODE = -1 };
 
 /* An entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
 #define FRAME(entry) ((entry) & ((UINT64_C(1) << 55) - 1))
@@ -37,6 +41,7 @@ struct held {
 static const struct option long_options[] = {
 	{ "mib", required_argument, NULL, 'm' },
 	{ "locked", no_argument, NULL, 'l' },
+	{ "node", required_argument, NULL, 'n' },
 	{ 0 },
 };
 
@@ -47,8 +52,8 @@ static int highest_first(const void *one, const void *other)
 	return (a < b) - (a > b);
 }
 
-/* Memory of single pages, each of them there. */
-static unsigned char *take(size_t bytes, size_t page_bytes)
+/* Memory of single pages, each of them there; of that node, unless it is ANY_NODE. */
+static unsigned char *take(size_t bytes, size_t page_bytes, int node)
 {
 	unsigned char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
 
@@ -56,6 +61,8 @@ static unsigned char *take(size_t bytes, size_t page_bytes)
 		die(STATUS_IO, errno, "reserving %zu bytes", bytes);
 	/* Refused by a kernel that has no huge pages. */
 	madvise(memory, bytes, MADV_NOHUGEPAGE);
+	if (node != ANY_NODE)
+		bind_to_node(memory, bytes, node);
 	for (size_t at = 0; at < bytes; at += page_bytes)
 		memory[at] = 1;
 	return memory;
@@ -89,9 +96,9 @@ static struct held *frames_of(unsigned char *memory, size_t pages, size_t page_b
 	return held;
 }
 
-static void scatter(size_t pages, size_t page_bytes, bool locked)
+static void scatter(size_t pages, size_t page_bytes, bool locked, int node)
 {
-	unsigned char *memory = take(pages * page_bytes, page_bytes);
+	unsigned char *memory = take(pages * page_bytes, page_bytes, node);
 	struct held *held = frames_of(memory, pages, page_bytes);
 
 	for (size_t page = 0; page < pages; page++)
@@ -115,7 +122,7 @@ static void leave(void)
 int main(int argc, char **argv)
 {
 	size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-	int option, done[2], status;
+	int option, done[2], status, node = ANY_NODE;
 	bool locked = false;
 	uint64_t mib = 0;
 	pid_t holder;
@@ -125,16 +132,17 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 'm': mib = parse_number("--mib", optarg); break;
 		case 'l': locked = true; break;
+		case 'n': node = (int)parse_number("--node", optarg); break;
 		default: exit(STATUS_USAGE);
 		}
 	}
 	if (!mib || optind < argc)
-		die(STATUS_USAGE, 0, "usage: scatter --mib=N [--locked]");
+		die(STATUS_USAGE, 0, "usage: scatter --mib=N [--locked] [--node=N]");
 
 	if (pipe(done) || (holder = fork()) < 0)
 		die(STATUS_IO, errno, "starting");
 	if (!holder) {
-		scatter((mib << 20) / page_bytes, page_bytes, locked);
+		scatter((mib << 20) / page_bytes, page_bytes, locked, node);
 		leave();
 		if (write(done[1], "", 1) != 1)
 			die(STATUS_IO, errno, "saying so");

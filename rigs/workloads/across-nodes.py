@@ -12,6 +12,9 @@ DISK_BYTES = 4 << 20
 PAGES, PINNED = 2048, 16
 SWAPPED_MIB, SWAP_MIB = 8, 32
 CACHED = "nr_swapcached"
+# More than fit into what is left of a node in one piece.
+HUGE_PAGES, LEFT_MIB = 6144, 8
+HUGE = ("thp_fault_alloc", "thp_migration_success", "thp_migration_split")
 
 
 @workload(
@@ -19,8 +22,8 @@ CACHED = "nr_swapcached"
     deadline_s=180,
     single_threaded=True,
     machine="nodes",
-    needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "ARM64_4K_PAGES"],
-    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64, "cached_moved": 64},
+    needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "TRANSPARENT_HUGEPAGE", "ARM64_4K_PAGES"],
+    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64, "cached_moved": 64, "thp_migration_split": 1},
 )
 def exercise(bench: Bench) -> None:
     """Move a process's pages to another node, some of which a pipe holds, a zram disk beside them."""
@@ -50,8 +53,10 @@ def exercise(bench: Bench) -> None:
         )
         # Of two that are named one is held, and one is there already.
         zram.expect(bench, "across/unmoved", 1, report.number("unmoved"))
+        zram.expect(bench, "across/mistold", 0, report.number("mistold"))
         disk.settle("moved")
     _move_swap_cache(bench)
+    _move_huge_pages(bench)
 
 
 def _move_swap_cache(bench: Bench) -> None:
@@ -66,3 +71,18 @@ def _move_swap_cache(bench: Bench) -> None:
         lines = guest.read(f"/sys/devices/system/node/node{node}/vmstat").decode().splitlines()
         cached = next(int(value) for name, value in map(str.split, lines) if name == CACHED)
         zram.expect(bench, f"node{node}/{CACHED}", 0, cached)
+
+
+def _move_huge_pages(bench: Bench) -> None:
+    """Move huge pages to a node that has single pages for them alone: split, all of each goes there."""
+    guest = bench.guest
+    memory.allow_huge_pages(guest)
+    guest.write("/proc/sys/vm/compact_unevictable_allowed", "0")
+    lines = guest.read("/sys/devices/system/node/node1/meminfo").decode().splitlines()
+    free_kib = next(int(line.split()[3]) for line in lines if "MemFree:" in line)
+    before = memory.counters(guest, *HUGE)
+    with memory.scattered(bench, (free_kib >> 10) - LEFT_MIB, locked=True, node=1):
+        report = run(bench, "huge", f"across --pages={HUGE_PAGES} --huge")
+    for name, count in memory.counters(guest, *HUGE).items():
+        bench.count(name, count - before[name])
+    zram.expect(bench, "huge/moved", HUGE_PAGES, report.number("moved"))

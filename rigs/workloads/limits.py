@@ -48,7 +48,7 @@ def exercise(bench: Bench) -> None:
     with zram.added(guest) as device:
 
         def refused(label: str, attribute: str, value: str, why: str, of: zram.ZramDevice = device) -> None:
-            zram.expect(bench, f"refused/{label}", why, of.refuses(attribute, value))
+            zram.check_refused(bench, f"refused/{label}", of, attribute, value, why)
             bench.count("refused", 1)
 
         state = f"--device={device.device} --state=/tmp/limits.state --cpu=0"

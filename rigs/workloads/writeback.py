@@ -67,27 +67,23 @@ def exercise(bench: Bench) -> None:
                 seen = sum(letter in one and (letter == "w" or "w" not in one) for one in flags)
                 zram.expect(bench, f"accounting/{label}/block_state/{letter}", counted, seen)
 
+        def refused(label: str, value: str, why: str) -> None:
+            zram.check_refused(bench, f"backing_dev/{label}", device, "backing_dev", value, why)
+
         zram.expect(bench, "backing_dev/none", "none", device.attribute("backing_dev"))
-        zram.expect(
-            bench, "backing_dev/file", "Block device required", device.refuses("backing_dev", "/init")
-        )
-        zram.expect(
-            bench, "backing_dev/absent", "No such file or directory", device.refuses("backing_dev", "/a")
-        )
+        refused("file", "/init", "Block device required")
+        refused("absent", "/a", "No such file or directory")
         # What was refused is closed again.
-        refused = f"{REFUSED}/file"
+        mounted = f"{REFUSED}/file"
         guest.execute(
-            f"mkdir {REFUSED} && mount -t tmpfs none {REFUSED} && echo >{refused}", deadline=bench.deadline
+            f"mkdir {REFUSED} && mount -t tmpfs none {REFUSED} && echo >{mounted}", deadline=bench.deadline
         )
-        zram.expect(
-            bench, "backing_dev/mounted", "Block device required", device.refuses("backing_dev", refused)
-        )
+        refused("mounted", mounted, "Block device required")
         unmounted = guest.execute(f"umount {REFUSED}", deadline=bench.deadline, ok=None)
         zram.expect(bench, "backing_dev/unmounted", "", unmounted.stderr.decode())
         # What has no size is nobody's afterwards, or it could not be removed.
         with zram.added(guest) as sizeless:
-            said = device.refuses("backing_dev", sizeless.device)
-            zram.expect(bench, "backing_dev/sizeless", "Invalid argument", said)
+            refused("sizeless", sizeless.device, "Invalid argument")
         zram.expect(bench, "writeback/early", "Invalid argument", device.refuses("writeback", "huge"))
         zram.fill_backing(bench, BACKING)
         # Whoever never got a size gives it back, too: it is somebody else's afterwards.
@@ -102,9 +98,7 @@ def exercise(bench: Bench) -> None:
         guest.write(f"{device.sysfs}/backing_dev", BACKING)
         zram.expect(bench, "backing_dev/set", BACKING, device.attribute("backing_dev"))
         device.initialise(slots * page)
-        zram.expect(
-            bench, "backing_dev/late", "Device or resource busy", device.refuses("backing_dev", BACKING)
-        )
+        refused("late", "/init", "Device or resource busy")
         run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
 
         for turn in range(ROUNDS):

@@ -84,10 +84,11 @@ def validate_slabs(bench: Bench) -> None:
 
 
 @contextlib.contextmanager
-def scattered(bench: Bench, mib: int, *, locked: bool = False) -> Iterator[None]:
-    """Of so much memory, half are what is allocated meanwhile: pages that compaction comes to, and finds
-    a place for.  The other half is unevictable if it is `locked`."""
-    command = f"scatter --mib={mib}{' --locked' if locked else ''}"
+def scattered(bench: Bench, mib: int, *, locked: bool = False, node: int | None = None) -> Iterator[None]:
+    """Of so much memory, of that node if any, half are what is allocated meanwhile: pages that compaction
+    comes to, and finds a place for.  The other half is unevictable if it is `locked`."""
+    of_node = "" if node is None else f" --node={node}"
+    command = f"scatter --mib={mib}{' --locked' if locked else ''}{of_node}"
     process = run(bench, "scattered", command).number("process")
     yield
     ended = f"kill {process} && while [ -e /proc/{process} ]; do sleep 0.01; done"

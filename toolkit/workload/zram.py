@@ -17,6 +17,8 @@ from toolkit.workload.programs import Report, page_bytes, run
 CONTROL = "/sys/class/zram-control"
 
 _ATTRIBUTE_S = 60.0
+# Of those that are written: the others tell nothing.
+_READABLE = ("backing_dev", "comp_algorithm", "disksize")
 # Of a list that is not what it should be.
 _SHOWN = 8
 
@@ -382,6 +384,14 @@ def expect(bench: Bench, name: str, wanted: object, seen: object) -> None:
     """Check that something is exactly as it must be, where nothing but this workload acts."""
     because = "nothing else touches the device"
     bench.check(name, wanted == seen, expected=_short(wanted), seen=_short(seen), because=because)
+
+
+def check_refused(bench: Bench, name: str, device: ZramDevice, attribute: str, value: str, why: str) -> None:
+    """Check that an attribute refuses a value, and why, and that it is what it was, if it can be read."""
+    before = device.attribute(attribute) if attribute in _READABLE else None
+    expect(bench, name, why, device.refuses(attribute, value))
+    if before is not None:
+        expect(bench, f"{name}/kept", before, device.attribute(attribute))
 
 
 def _short(value: object) -> object:
