@@ -23,7 +23,13 @@ HUGE = ("thp_fault_alloc", "thp_migration_success", "thp_migration_split")
     single_threaded=True,
     machine="nodes",
     needs=["ZRAM", "SWAP", "NUMA", "MIGRATION", "TRANSPARENT_HUGEPAGE", "ARM64_4K_PAGES"],
-    floors={"bytes_verified": DISK_BYTES, "mm_migrate_pages": 2, "cached": 64, "cached_moved": 64, "thp_migration_split": 1},
+    floors={
+        "bytes_verified": DISK_BYTES,
+        "mm_migrate_pages": 2,
+        "cached": 64,
+        "cached_moved": 64,
+        "thp_migration_split": 1,
+    },
 )
 def exercise(bench: Bench) -> None:
     """Move a process's pages to another node, some of which a pipe holds, a zram disk beside them."""

@@ -9,6 +9,8 @@ LEFT_MIB = 24
 BACKING_MIB = 16
 UNIT = 4096
 SECONDS = 12
+# Seen once in hundreds of runs: what had been written back was not wanted again.
+READ_BACK, TURNS = 20, 3
 # Until then zram is asked for pages of swap by themselves, which no backing device can give.
 NO_RW_PAGE = (6, 3)
 
@@ -19,7 +21,7 @@ NO_RW_PAGE = (6, 3)
     single_threaded=False,
     needs=["ZRAM", "SWAP", "ZRAM_WRITEBACK", "ZRAM_MEMORY_TRACKING", "MODULES"],
     machine="small",
-    floors={"bytes_verified": 2 * FILL_MIB << 20, "pages_swapped_out": 100, "read_back": 20},
+    floors={"bytes_verified": 2 * FILL_MIB << 20, "pages_swapped_out": 100, "read_back": READ_BACK},
 )
 def exercise(bench: Bench) -> None:
     """Swap to zram under memory pressure while it writes back what it has."""
@@ -32,16 +34,19 @@ def exercise(bench: Bench) -> None:
         with zram.swap(bench, device):
             before = memory.counters(guest, "pswpout")["pswpout"]
             poke = f"poke --seconds={SECONDS}"
-            run_together(
-                bench,
-                {
-                    "swapped": memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB, children=2),
-                    "idle": f"{poke} --every-ms=60 --value=all {device.sysfs}/idle",
-                    "written": f"{poke} --every-ms=90 --value=idle {device.sysfs}/writeback",
-                },
-            )
+            for turn in range(TURNS):
+                run_together(
+                    bench,
+                    {
+                        f"swapped-{turn}": memory.swapper(bench, mib=FILL_MIB, left_mib=LEFT_MIB, children=2),
+                        f"idle-{turn}": f"{poke} --every-ms=60 --value=all {device.sysfs}/idle",
+                        f"written-{turn}": f"{poke} --every-ms=90 --value=idle {device.sysfs}/writeback",
+                    },
+                )
+                reads = device.bd_stat()[1] * UNIT // page
+                if reads >= READ_BACK:
+                    break
             bench.count("pages_swapped_out", memory.counters(guest, "pswpout")["pswpout"] - before)
-            reads = device.bd_stat()[1] * UNIT // page
             bench.count("read_back", reads)
             failed = device.io_stat()
             version = tuple(map(int, guest.read("/proc/sys/kernel/osrelease").decode().split(".")[:2]))
