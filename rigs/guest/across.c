@@ -57,13 +57,13 @@ static void place(void **addresses, const int *nodes, int *status)
 
 /*
  * Sends the later half of some pages to the first node, then has both halves change places at once.
- * Returns of how many pages it is told another place than they have.
+ * Reports how many did, and of how many it is told another place than they have.
  */
-static size_t exchange(unsigned char *memory)
+static void exchange(unsigned char *memory)
 {
 	int back[EXCHANGED], nodes[EXCHANGED], told[EXCHANGED], seen[EXCHANGED];
 	void *addresses[EXCHANGED];
-	size_t mistold = 0;
+	size_t exchanged = 0, mistold = 0;
 
 	for (size_t page = 0; page < EXCHANGED; page++) {
 		addresses[page] = memory + page * page_bytes;
@@ -73,9 +73,11 @@ static size_t exchange(unsigned char *memory)
 	place(addresses, back, told);
 	place(addresses, nodes, told);
 	place(addresses, NULL, seen);
-	for (size_t page = 0; page < EXCHANGED; page++)
+	for (size_t page = 0; page < EXCHANGED; page++) {
+		exchanged += seen[page] == nodes[page];
 		mistold += told[page] != seen[page];
-	return mistold;
+	}
+	printf(", \"exchanged\": %zu, \"mistold\": %zu", exchanged, mistold);
 }
 
 /* Puts the first of those bytes into a pipe, by reference. */
@@ -144,7 +146,7 @@ int main(int argc, char **argv)
 	printf(", \"released\": %zu", count_in_node(memory, pages, TO));
 	/* Of a huge page all goes where its first page does. */
 	if (!huge)
-		printf(", \"mistold\": %zu", exchange(memory));
+		exchange(memory);
 	for (size_t page = 0; page < pages; page++)
 		content_holds(memory + page * page_bytes, scratch, SEED, page, WRITTEN, page_bytes, &mismatches);
 	printf(", \"bytes_verified\": %zu", bytes);
