@@ -9,7 +9,7 @@ LEFT_MIB = 24
 BACKING_MIB = 16
 UNIT = 4096
 SECONDS = 12
-# Seen once in hundreds of runs: what had been written back was not wanted again.
+# Seen once in hundreds of runs: all is swapped out and in within a second, before anything is written back.
 READ_BACK, TURNS = 20, 3
 # Until then zram is asked for pages of swap by themselves, which no backing device can give.
 NO_RW_PAGE = (6, 3)
