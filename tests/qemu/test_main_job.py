@@ -114,8 +114,8 @@ def test_a_sample_of_faults_is_found(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-# Of the series one architecture has to do here: a kernel of it shares no object with the one without it,
-# and takes as long to build as all other tests of guests together.
+# Of the series one architecture has to do here: its kernel shares no object with the one without it, and
+# building another would be a sixth of all that a new machine has to do.
 WITH_SERIES = ("--series", "none", "--series", "pageless-owner", "--arch", "arm64")
 
 
