@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 	bytes = pages * page_bytes;
 	held = pinned * page_bytes;
 	memory = aligned(huge ? HUGE_BYTES : page_bytes, bytes);
-	got = aligned(page_bytes, held + page_bytes);
+	got = held ? aligned(page_bytes, held) : NULL;
 	scratch = aligned(page_bytes, page_bytes);
 	/* A kernel without huge pages refuses the advice, and does not need it. */
 	madvise(memory, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);

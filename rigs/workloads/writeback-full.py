@@ -28,11 +28,11 @@ def exercise(bench: Bench) -> None:
         state = f"--device={device.device} --state=/tmp/full.state --cpu=0"
         said = backing.refuses("writeback", "huge")
         zram.expect(bench, "refused/without-a-device", "No such device", said)
-        zram.expect(bench, "refused/itself", "Invalid argument", device.refuses("backing_dev", device.device))
+        zram.check_refused(bench, "refused/itself", device, "backing_dev", device.device, "Invalid argument")
         guest.write(f"{device.sysfs}/backing_dev", backing.device)
         with zram.added(guest) as other:
-            said = other.refuses("backing_dev", backing.device)
-            zram.expect(bench, "refused/taken", "Device or resource busy", said)
+            why = "Device or resource busy"
+            zram.check_refused(bench, "refused/taken", other, "backing_dev", backing.device, why)
         bench.count("refused", 3)
         # The first block was never used before zram wrote several back at once.
         room = BLOCKS if device.has("writeback_batch_size") else BLOCKS - 1

@@ -115,7 +115,7 @@ def test_a_sample_of_faults_is_found(tmp_path: Path) -> None:
 
 
 # Of the series one architecture has to do here: its kernel shares no object with the one without it, and
-# building another would be a sixth of all that a new machine has to do.
+# takes a new machine many minutes to build.
 WITH_SERIES = ("--series", "none", "--series", "pageless-owner", "--arch", "arm64")
 
 
