@@ -24,21 +24,13 @@ RANDOM_MIB = 1
 # of it; what repeats one word is so much that the last one has some of it.
 SWAP_MIB, SAME_MIB = 80, 72
 
-# Keep something in the pool, fill it beyond its limit, let go of that, and page out a little more.  Prints
+# While something is kept, fill the pool beyond its limit, let go of that, and page out a little more.  Prints
 # how many pages of the latter were taken, and how many were written back so that there is room for them.
-_KEEPING = f"""\
-taken() {{{{ awk '$1 == "zswpout" {{{{ print $2 }}}}' /proc/vmstat; }}}}
-before=$(taken)
-cold --mib={KEPT_MIB} --seconds=600 >/dev/null &
-keeper=$!
-while [ $(($(taken) - before)) -lt {{least}} ]; do sleep 0.05; done
+_OVERFULL = f"""\
 cold --mib={COLD_MIB} --seconds=1 >/dev/null || exit 1
-full=$(taken)
+full=$({zswap.TAKEN})
 cold --mib={KEPT_MIB} --seconds=1 >/dev/null || exit 1
-echo $(($(taken) - full)) $(cat {zswap.WRITTEN_BACK})
-kill $keeper
-wait $keeper
-true
+echo $(($({zswap.TAKEN}) - full)) $(cat {zswap.WRITTEN_BACK})
 """
 
 
@@ -83,7 +75,7 @@ def exercise(bench: Bench) -> None:
                 because="zswap takes pages while there is room in its pool, which was empty",
             )
         with swapping("kept"):
-            script = _KEEPING.format(least=(KEPT_MIB << 20) // page_bytes(guest) // 2)
+            script = zswap.while_kept(KEPT_MIB, (KEPT_MIB << 20) // page_bytes(guest) // 2, _OVERFULL)
             stored, written_back = map(int, guest.execute(script, deadline=bench.deadline).text.split())
             bench.check(
                 "stored/kept",

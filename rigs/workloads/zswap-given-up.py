@@ -33,5 +33,5 @@ def exercise(bench: Bench) -> None:
     guest.execute(f"swapoff {SWAP}", deadline=bench.deadline)
     bench.count("limit_hits", int(guest.read(zswap.LIMIT_HIT)))
     bench.checkpoint("limited")
-    guest.write(f"{zswap.PARAMETERS}/compressor", zswap.COMPRESSORS[1])
+    guest.write(zswap.COMPRESSOR, zswap.COMPRESSORS[1])
     zswap.expect_one_pool(bench, "given-up")

@@ -5,6 +5,8 @@ from toolkit.workload import Bench, memory, modules, workload, zram, zswap
 from toolkit.workload.programs import run_together
 
 FILL_MIB = 14
+# What the pool keeps that was given up.
+KEPT_MIB = 4
 LEFT_MIB = 30
 SWAP_MIB = 16
 # So much that reclaim put a page back on its list before it is written out: the interrupt takes lru_lock.
@@ -13,13 +15,12 @@ LATENCY_US = 15000
 CPU = "/sys/devices/system/cpu/cpu1"
 # To the device, and to zswap, which 7.3.4 does not count as the former.
 OUT = ("pswpout", "zswpout")
-COMPRESSOR = f"{zswap.PARAMETERS}/compressor"
 ROUNDS = 10
 COMPACTION_S = 4
 _SWITCH = f"""\
 for turn in $(seq {ROUNDS}); do
     for compressor in {" ".join(zswap.COMPRESSORS)}; do
-        echo $compressor >{COMPRESSOR} || exit 1
+        echo $compressor >{zswap.COMPRESSOR} || exit 1
         sleep 0.1
     done
 done
@@ -39,6 +40,7 @@ echo '{{"cycles": '{ROUNDS}'}}'
         "zs_malloc": 300,
         "zs_free": 300,
         "cycles": ROUNDS,
+        "total_size_pages": 100,
         "mm_compaction_begin": 3,
     },
 )
@@ -61,12 +63,13 @@ def exercise(bench: Bench) -> None:
         swapped("switched", switching=_SWITCH)
         # One processor makes a pool, and goes.
         for compressor in zswap.COMPRESSORS:
-            guest.execute(f"taskset 2 sh -c 'echo {compressor} >{COMPRESSOR}'", deadline=bench.deadline)
+            guest.execute(f"taskset 2 sh -c 'echo {compressor} >{zswap.COMPRESSOR}'", deadline=bench.deadline)
         guest.write(f"{CPU}/online", "0")
         swapped("left-alone")
         # Whether a buffer was used after it was freed.
         memory.validate_slabs(bench)
         guest.write(f"{CPU}/online", "1")
+        zswap.check_total_size(bench, "given-up", KEPT_MIB)
 
         after = memory.counters(guest, *OUT)
         bench.count("pages_swapped_out", sum(after.values()) - sum(before.values()))
@@ -75,5 +78,5 @@ def exercise(bench: Bench) -> None:
     zswap.expect_one_pool(bench, "switched")
     bench.checkpoint("off")
     # The pool that stays is one that nothing ever was in.
-    guest.write(COMPRESSOR, zswap.COMPRESSORS[0])
+    guest.write(zswap.COMPRESSOR, zswap.COMPRESSORS[0])
     zswap.expect_one_pool(bench, "emptied")
