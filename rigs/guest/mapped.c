@@ -6,7 +6,8 @@
  *   mapped --pages=N
  *
  * Of each kind N pages are filled before this process forks, and then taken out of use one by one, which
- * moves them.  Then the child writes where it may, and each of both sees what it must see.
+ * moves them.  Then the child writes where it may, and each of both sees what it must see.  Pages that may be
+ * thrown away (MADV_FREE), which cannot be in common, are moved at the end.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -41,8 +42,9 @@ static const bool is_shared[KINDS] = { [SHARED] = true, [FILE_OF_TMPFS] = true, 
  * if its page table said so before.
  */
 #define DIRTY (1ull << 4)
+#define SWAP_BACKED (1ull << 14)
 #define MLOCKED (1ull << 33)
-#define KEPT (1ull << 3 | DIRTY | 1ull << 11 | 1ull << 12 | 1ull << 14 | MLOCKED)
+#define KEPT (1ull << 3 | DIRTY | 1ull << 11 | 1ull << 12 | SWAP_BACKED | MLOCKED)
 
 struct state {
 	uint64_t frame, flags, users;
@@ -91,6 +93,38 @@ static void verify(enum mapping kind, const unsigned char *seen, uint32_t versio
 	for (size_t page = 0; page < pages; page++)
 		content_holds(seen + page * page_bytes, scratch, SEED, kind * pages + page, version, page_bytes,
 			      &mismatches);
+}
+
+/* Moves a page, by taking it out of use; returns whether it moved, unless somebody used it meanwhile. */
+static bool move(unsigned char *page, struct state *before, struct state *after)
+{
+	*before = look(page);
+	if (madvise(page, page_bytes, MADV_SOFT_OFFLINE) && errno != EBUSY)
+		die(STATUS_IO, errno, "taking a page out of use");
+	*after = look(page);
+	return before->frame != after->frame;
+}
+
+/*
+ * Moves pages that may be thrown away, which all of them may that are not to be kept by swapping them out
+ * (folio_mark_lazyfree(), mm/swap.c).  Reports how many moved, and how many of these are to be kept then.
+ */
+static void move_discardable(unsigned char *memory)
+{
+	size_t moved = 0, kept = 0;
+
+	if (madvise(memory, pages * page_bytes, MADV_FREE))
+		die(STATUS_IO, errno, "memory that may be thrown away");
+	for (size_t page = 0; page < pages; page++) {
+		struct state before, after;
+
+		/* The last ones it may not have come to yet. */
+		if (move(memory + page * page_bytes, &before, &after) && !(before.flags & SWAP_BACKED)) {
+			moved++;
+			kept += (after.flags & SWAP_BACKED) != 0;
+		}
+	}
+	printf(", \"discardable\": %zu, \"kept\": %zu", moved, kept);
 }
 
 /* The child: it writes where it may, and ends with whether all was as it had to be. */
@@ -157,13 +191,9 @@ int main(int argc, char **argv)
 		_exit(inherit(pipes[0]));
 	for (enum mapping kind = 0; kind < KINDS; kind++)
 		for (size_t page = 0; page < pages; page++) {
-			unsigned char *address = memory[kind] + page * page_bytes;
-			struct state before = look(address), after;
+			struct state before, after;
 
-			if (madvise(address, page_bytes, MADV_SOFT_OFFLINE) && errno != EBUSY)
-				die(STATUS_IO, errno, "taking a page out of use");
-			after = look(address);
-			moved += before.frame != after.frame;
+			moved += move(memory[kind] + page * page_bytes, &before, &after);
 			changed += after.flags != before.flags && after.flags != (before.flags | DIRTY);
 			counted += before.users != after.users;
 		}
@@ -190,5 +220,6 @@ int main(int argc, char **argv)
 	printf(", \"unlocked\": %zu", unlocked);
 	printf(", \"child\": %d, \"bytes_verified\": %zu", WIFEXITED(ending) ? WEXITSTATUS(ending) : -1,
 	       (KINDS + 1) * bytes);
+	move_discardable(memory[PRIVATE]);
 	return report_end(&mismatches);
 }

@@ -14,6 +14,8 @@ SWAPPED_MIB, SWAP_MIB = 8, 32
 CACHED = "nr_swapcached"
 # More than fit into what is left of a node in one piece.
 HUGE_PAGES, LEFT_MIB = 6144, 8
+# Pages of 4 KiB that a huge one has.
+HUGE = 512
 SPLIT = "thp_migration_split"
 
 
@@ -85,6 +87,10 @@ def _move_huge_pages(bench: Bench) -> None:
     """Move huge pages to a node that has single pages for them alone: split, all of each goes there."""
     guest = bench.guest
     memory.allow_huge_pages(guest)
+    report = run(bench, "huge-pinned", f"across --pages={2 * HUGE} --pinned={PINNED} --huge")
+    # The first is held by some of its pages.
+    zram.expect(bench, "huge-pinned/moved", HUGE, report.number("moved"))
+    zram.expect(bench, "huge-pinned/released", 2 * HUGE, report.number("released"))
     guest.write("/proc/sys/vm/compact_unevictable_allowed", "0")
     lines = guest.read("/sys/devices/system/node/node1/meminfo").decode().splitlines()
     free_kib = next(int(line.split()[3]) for line in lines if "MemFree:" in line)

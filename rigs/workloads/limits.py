@@ -11,6 +11,10 @@ SECTOR = 512
 # Of two pages each, of which only the second takes no memory.
 REQUESTS = 8
 TOGETHER = "/tmp/together"
+LAST = "/tmp/last"
+# What the size of an entry of zram's table is a multiple of: a page's worth of such fill whole pages, and
+# the next one is beyond what was mapped.
+TABLE_UNIT = 8
 # Of this size, the lower 32 bits are zero.
 LARGE_BYTES = 4 << 30
 # zram's own logical block, by its ZRAM_LOGICAL_BLOCK_SIZE.
@@ -51,6 +55,13 @@ def exercise(bench: Bench) -> None:
             zram.check_refused(bench, f"refused/{label}", of, attribute, value, why)
             bench.count("refused", 1)
 
+        # To read hot_add makes a device: that, and to write anything, is root's alone.
+        open_to_others = guest.execute(
+            f"find {device.sysfs}/ {zram.CONTROL} -maxdepth 1 -type f"
+            " '(' -perm /022 -o -name hot_add -perm /044 ')'",
+            deadline=bench.deadline,
+        )
+        zram.expect(bench, "attributes/open-to-others", [], open_to_others.text.split())
         state = f"--device={device.device} --state=/tmp/limits.state --cpu=0"
         zram.expect(bench, "initstate/new", "0", device.attribute("initstate"))
         for label, attribute, value in (
@@ -190,6 +201,9 @@ def exercise(bench: Bench) -> None:
             zram.expect(bench, "initstate/large", "1", second.attribute("initstate"))
             zram.expect(bench, "disksize/large", str(LARGE_BYTES), second.attribute("disksize"))
             refused("large-size-twice", "disksize", str(LARGE_BYTES), busy, of=second)
+        with zram.added(guest) as rounded:
+            for whole_pages in (0, page // TABLE_UNIT):
+                _check_rounded_up(bench, rounded, whole_pages * page + 1, page)
         gone = guest.execute(
             f"ls -d {second.sysfs} {second.device} /sys/kernel/debug/zram/{second.name} 2>/dev/null",
             deadline=bench.deadline, ok=None,
@@ -199,6 +213,23 @@ def exercise(bench: Bench) -> None:
     with modules.memdisk(bench, 1):
         pass
     zram.check_residue(bench, "removed", pages_before)
+
+
+def _check_rounded_up(bench: Bench, device: zram.ZramDevice, disksize_bytes: int, page: int) -> None:
+    """Give a disk a size that is no multiple of the page's: the last page is one like the others."""
+    slots = -(-disksize_bytes // page)
+    zram.expect(bench, f"rounded/{slots}/refused", "", device.refuses("disksize", str(disksize_bytes)))
+    zram.expect(bench, f"rounded/{slots}/disksize", str(slots * page), device.attribute("disksize"))
+    content = bench.random.randbytes(page)
+    bench.guest.write(LAST, content)
+    last = f"bs={page} count=1"
+    read = bench.guest.execute(
+        f"dd if={LAST} of={device.device} {last} seek={slots - 1} oflag=direct conv=notrunc 2>/dev/null"
+        f" && dd if={device.device} {last} skip={slots - 1} iflag=direct 2>/dev/null",
+        deadline=bench.deadline,
+    )
+    zram.expect(bench, f"rounded/{slots}/last", True, content == read.stdout)
+    device.reset()
 
 
 def _huge_since(device: zram.ZramDevice) -> int:

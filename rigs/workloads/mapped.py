@@ -16,7 +16,11 @@ LOCKED = "nr_mlock"
     single_threaded=True,
     needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
     machine="single",
-    floors={"mm_migrate_pages": PAGES * KINDS // 2, "bytes_verified": DISK_BYTES},
+    floors={
+        "mm_migrate_pages": PAGES * KINDS // 2,
+        "bytes_verified": DISK_BYTES,
+        "discardable_moved": PAGES // 4,
+    },
 )
 def exercise(bench: Bench) -> None:
     """Move pages that two processes have in common, are read-only or locked, a zram disk beside them."""
@@ -27,6 +31,7 @@ def exercise(bench: Bench) -> None:
         bench.checkpoint("filled")
         locked = memory.counters(guest, LOCKED)[LOCKED]
         report = run(bench, "mapped", f"mapped --pages={PAGES}")
+        bench.count("discardable_moved", report.number("discardable"))
         bench.check(
             "mapped/moved",
             report.number("moved") >= PAGES * KINDS // 2,
@@ -39,6 +44,7 @@ def exercise(bench: Bench) -> None:
             ("counted", "as many processes map a page after it was moved"),
             ("writable", "what is read-only stays so"),
             ("unlocked", "a page is locked until the last who locked it unlocks it"),
+            ("kept", "what may be thrown away still may be after it was moved"),
             ("child", "of what is private the child has its own, as it was"),
         ):
             seen = report.number(name)

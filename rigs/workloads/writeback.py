@@ -70,9 +70,15 @@ def exercise(bench: Bench) -> None:
         def refused(label: str, value: str, why: str) -> None:
             zram.check_refused(bench, f"backing_dev/{label}", device, "backing_dev", value, why)
 
+        def refused_whatever_there_is(state: str) -> None:
+            refused(f"{state}/file", "/init", "Block device required")
+            refused(f"{state}/absent", "/a", "No such file or directory")
+            # What has no size is nobody's afterwards, or it could not be removed.
+            with zram.added(guest) as sizeless:
+                refused(f"{state}/sizeless", sizeless.device, "Invalid argument")
+
         zram.expect(bench, "backing_dev/none", "none", device.attribute("backing_dev"))
-        refused("file", "/init", "Block device required")
-        refused("absent", "/a", "No such file or directory")
+        refused_whatever_there_is("unset")
         # What was refused is closed again.
         mounted = f"{REFUSED}/file"
         guest.execute(
@@ -81,9 +87,6 @@ def exercise(bench: Bench) -> None:
         refused("mounted", mounted, "Block device required")
         unmounted = guest.execute(f"umount {REFUSED}", deadline=bench.deadline, ok=None)
         zram.expect(bench, "backing_dev/unmounted", "", unmounted.stderr.decode())
-        # What has no size is nobody's afterwards, or it could not be removed.
-        with zram.added(guest) as sizeless:
-            refused("sizeless", sizeless.device, "Invalid argument")
         zram.expect(bench, "writeback/early", "Invalid argument", device.refuses("writeback", "huge"))
         zram.fill_backing(bench, BACKING)
         # Whoever never got a size gives it back, too: it is somebody else's afterwards.
@@ -97,15 +100,19 @@ def exercise(bench: Bench) -> None:
                 zram.expect(bench, "backing_dev/given-up", "", heir.refuses("backing_dev", BACKING))
         guest.write(f"{device.sysfs}/backing_dev", BACKING)
         zram.expect(bench, "backing_dev/set", BACKING, device.attribute("backing_dev"))
+        refused_whatever_there_is("set")
         device.initialise(slots * page)
         refused("late", "/init", "Device or resource busy")
         run(bench, "created", f"zblk create --slots={slots} --seed={bench.seed} {state}")
 
         for turn in range(ROUNDS):
+            began_s = zram.outlive(device)
             report = run(bench, f"filled-{turn}", f"zblk write --mix=mixed {state}")
             zram.check_accounting(bench, f"filled-{turn}", device, report)
             accounted(f"filled-{turn}", report)
             bench.checkpoint(f"filled-{turn}")
+            unused = [slot for slot, used_s in device.accessed().items() if used_s < began_s]
+            zram.expect(bench, f"filled-{turn}/accessed", [], unused)
 
             huge = device.mm_stat().huge_pages
             write_back(f"huge-{turn}", "huge", huge)
