@@ -181,6 +181,21 @@ def test_migrations_that_the_counters_do_not_have_as_they_were_are_told(
     assert counter in check.summary
 
 
+def test_compaction_that_ends_before_its_scanners_meet_is_told_unless_it_was_killed(
+    recorded: Recorded, compacted: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "compaction/contended"
+    assert name not in {check.name for check in verdict(compacted).checks}
+    evidence = recorded("fragment-and-compact-x86_64")
+    assert checked(evidence, name).status is Status.PASS
+    # All of them ended where their scanners met (COMPACT_COMPLETE).
+    monkeypatch.setattr(judge, "_COMPACT_CONTENDED", 5)
+    told = checked(evidence, name)
+    assert (told.status, told.expected) == (Status.FAIL, "0 or fewer")
+    change(evidence, counters={**saved.read(Facts, evidence.facts_file).counters, "compactions_killed": 99})
+    assert checked(evidence, name).status is Status.PASS
+
+
 def test_a_counter_that_stays_below_zero_is_told(compacted: Evidence) -> None:
     line = "[   12.0000{}] vmstat_refresh: nr_isolated_file -{}\n"
     with compacted.console_log.open("a", encoding="utf-8") as console:

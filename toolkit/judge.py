@@ -165,7 +165,17 @@ def judge(
     if case.facts.ending is Ending.FINISHED:
         try:
             # One after the other, so that a trace that cannot be followed is told with what it lost.
-            for examine in (_trace, _floors, _leaks, _invariants, _migration, _model, _inspected, _oracles):
+            for examine in (
+                _trace,
+                _floors,
+                _leaks,
+                _invariants,
+                _migration,
+                _compaction,
+                _model,
+                _inspected,
+                _oracles,
+            ):
                 checks += examine(case)
             counters = case.counters
         except (CaptureError, TraceError, StoreError) as error:
@@ -469,6 +479,34 @@ def _migration(case: Case) -> Iterator[Check]:
             wrong.append(f"{counter} went from {seen[0]} to {seen[-1]}, by its calls {at_marks[-1][counter]}")
     looked = f"{len(calls.order)} calls of migrate_pages(), {calls.counted.sum()} pages"
     yield _none_of(name, wrong, looked, "each page that moved is counted, and once")
+
+
+# enum compact_result, include/linux/compaction.h, of 6.1 to 7.3.
+_COMPACT_CONTENDED = 7
+
+
+def _compaction(case: Case) -> Iterator[Check]:
+    """Who compacts memory, and waits where he has to, goes on until his two scanners meet or there is enough.
+
+    Contended is what he is when there is no free page to move to though the scanners did not meet, or when
+    he is killed (compact_zone(), mm/compaction.c): the counter "compactions_killed" says how often that was.
+    """
+    if "mm_compaction_end" not in case.trace.formats:
+        return
+    ends = case.trace.events("mm_compaction_end")
+    status = ends.numbers("status")[ends.numbers("sync") != 0]
+    if not len(status):
+        return
+    contended = int((status == _COMPACT_CONTENDED).sum())
+    killed = case.facts.counters.get("compactions_killed", 0)
+    yield Check(
+        "compaction/contended",
+        Status.PASS if contended <= killed else Status.FAIL,
+        f"{contended} of {len(status)}",
+        f"{killed} or fewer",
+        str(contended),
+        "who waits where he has to is not kept from going on to the end",
+    )
 
 
 def _oracles(case: Case) -> Iterator[Check]:

@@ -2,8 +2,10 @@
 /*
  * Pages that cannot be moved for a while, for a pipe has them, too; and can, once it was read.
  *
- *   pinned --pages=N --meanwhile=COMMAND [--soft-offline]
+ *   pinned --pages=N --meanwhile=COMMAND [--shared] [--soft-offline]
  *
+ * Compaction leaves out pages of private memory that have more users than map them, and tries those that are
+ * shared (isolate_migratepages_block(), mm/compaction.c).
  * While they are pinned, the shell runs COMMAND, and with --soft-offline each of the pages is asked to be
  * taken out of use, which must be refused.  They stay the pages that the pipe has: what is written to
  * them then is read from it.  Afterwards they are asked again, and move.
@@ -31,6 +33,7 @@
 static const struct option long_options[] = {
 	{ "pages", required_argument, NULL, 'p' },
 	{ "meanwhile", required_argument, NULL, 'm' },
+	{ "shared", no_argument, NULL, 'S' },
 	{ "soft-offline", no_argument, NULL, 's' },
 	{ 0 },
 };
@@ -87,7 +90,7 @@ static uint64_t event(const char *name)
 int main(int argc, char **argv)
 {
 	const char *meanwhile = NULL;
-	bool soft_offline = false;
+	bool soft_offline = false, shared = false;
 	size_t pages = 0, bytes, pinned = 0;
 	unsigned char *memory, *got, *scratch;
 	int pipes[2], option;
@@ -96,16 +99,19 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 'p': pages = parse_number("--pages", optarg); break;
 		case 'm': meanwhile = optarg; break;
+		case 'S': shared = true; break;
 		case 's': soft_offline = true; break;
 		default: exit(STATUS_USAGE);
 		}
 	}
 	if (!pages || !meanwhile || optind < argc)
-		die(STATUS_USAGE, 0, "usage: pinned --pages=N --meanwhile=COMMAND [--soft-offline]");
+		die(STATUS_USAGE, 0, "usage: pinned --pages=N --meanwhile=COMMAND [--shared] [--soft-offline]");
 
 	page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	bytes = pages * page_bytes;
-	memory = aligned(page_bytes, bytes);
+	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | (shared ? MAP_SHARED : MAP_PRIVATE), -1, 0);
+	if (memory == MAP_FAILED)
+		die(STATUS_IO, errno, "%zu bytes of memory", bytes);
 	got = aligned(page_bytes, bytes);
 	scratch = aligned(page_bytes, page_bytes);
 	/* Of a huge page all is one. */

@@ -30,30 +30,36 @@ def exercise(bench: Bench) -> None:
         disk.fill_beside(FILE, pieces=PIECES, file_kib=FILE_KIB)
         guest.execute(f"rm {FILE}", deadline=bench.deadline)
         bench.checkpoint("filled")
-        compact = f"echo 1 >{memory.COMPACT}"
-        # Compaction comes to them: they are low, and what is free is between what is higher.
-        with memory.scattered(bench, SCATTERED_MIB):
-            report = run(bench, "pinned", f"pinned --pages={PAGES} --soft-offline --meanwhile='{compact}'")
-        refused, moved = report.number("refused"), report.number("moved")
-        bench.check(
-            "pinned/refused",
-            refused == PAGES,
-            expected=f"all {PAGES} refused",
-            seen=refused,
-            because="a page that has more users than are known cannot be moved",
-        )
-        bench.check(
-            "pinned/counted",
-            refused <= report.number("counted") < 2 * PAGES,
-            expected=f"{refused} pages counted as failed, or a few more",
-            seen=report.number("counted"),
-            because="a page that cannot be moved is counted once, however often that is tried",
-        )
-        bench.check(
-            "pinned/moved",
-            moved >= PAGES // 2,
-            expected=f"{PAGES // 2} or more of {PAGES} moved",
-            seen=moved,
-            because="nobody holds them any more",
-        )
-        disk.settle("released")
+        for label, options in (("private", ""), ("shared", "--shared")):
+            _pin(bench, label, options)
+            disk.settle(label)
+
+
+def _pin(bench: Bench, label: str, options: str) -> None:
+    """Compact memory while a pipe holds pages of such memory; they are moved afterwards."""
+    compact = f"echo 1 >{memory.COMPACT}"
+    # Compaction comes to them: they are low, and what is free is between what is higher.
+    with memory.scattered(bench, SCATTERED_MIB):
+        report = run(bench, label, f"pinned --pages={PAGES} {options} --soft-offline --meanwhile='{compact}'")
+    refused, moved = report.number("refused"), report.number("moved")
+    bench.check(
+        f"{label}/refused",
+        refused == PAGES,
+        expected=f"all {PAGES} refused",
+        seen=refused,
+        because="a page that has more users than are known cannot be moved",
+    )
+    bench.check(
+        f"{label}/counted",
+        refused <= report.number("counted") < 2 * PAGES,
+        expected=f"{refused} pages counted as failed, or a few more",
+        seen=report.number("counted"),
+        because="a page that cannot be moved is counted once, however often that is tried",
+    )
+    bench.check(
+        f"{label}/moved",
+        moved >= PAGES // 2,
+        expected=f"{PAGES // 2} or more of {PAGES} moved",
+        seen=moved,
+        because="nobody holds them any more",
+    )

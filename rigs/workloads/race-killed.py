@@ -26,6 +26,7 @@ def exercise(bench: Bench) -> None:
             page = mover.argument(0)
             bench.guest.execute(KILL, deadline=bench.deadline)
         stage.finish()
+        bench.count("compactions_killed", TURNS + 1)
         with stage.held(at("zs_page_isolate"), by=race.COMPACT) as mover:
             seen = {mover.argument(0), *stage.isolated(mover)}
         stage.finish()
