@@ -2,7 +2,7 @@
 """Contiguous memory is allocated where zspages are: all of them have to go, at rest and under load."""
 
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import CHURN, Report, run, run_together
+from toolkit.workload.programs import CHURN, Report, page_bytes, run, run_together
 
 DISK_BYTES = 24 << 20
 SECONDS = 5
@@ -36,8 +36,9 @@ _TAKE_A_LITTLE = f"""
 cd /sys/kernel/debug/cma/*/
 for turn in $(seq {TURNS}); do echo 1 >alloc && echo 1 >free || exit 1; done
 """
-# So much memory is more than all outside the area.
-LOCKED_MIB = 240
+# Of what is free outside the area so much is scattered: more than all of it, and half of that, which is
+# locked and stays, less.
+SCATTERED = 1.4
 # What else is freed or allocated there meanwhile.
 NOISE_PAGES = 1024
 FREE = "nr_free_cma"
@@ -103,7 +104,9 @@ def _take_from_locked(bench: Bench, empty: Report) -> None:
     guest = bench.guest
     allowed = guest.read(memory.COMPACT_UNEVICTABLE).decode()
     guest.write(memory.COMPACT_UNEVICTABLE, "0")
-    with memory.scattered(bench, LOCKED_MIB, locked=True):
+    pages = memory.counters(guest, "nr_free_pages", FREE)
+    outside_mib = (pages["nr_free_pages"] - pages[FREE]) * page_bytes(guest) >> 20
+    with memory.scattered(bench, int(outside_mib * SCATTERED), locked=True):
         used = empty.number("most") - memory.counters(guest, FREE)[FREE]
         bench.count("locked_pages_in_the_area", max(0, used))
         report = run(bench, "locked", _take(0, tries=4))

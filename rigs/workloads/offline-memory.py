@@ -7,7 +7,7 @@ import shlex
 from toolkit.collect import zoneinfo
 from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, workload, zram
-from toolkit.workload.programs import CHURN, Report, run, run_together
+from toolkit.workload.programs import CHURN, Report, page_bytes, run, run_together
 
 DISK_BYTES = 32 << 20
 SECONDS = 6
@@ -53,16 +53,18 @@ def exercise(bench: Bench) -> None:
 
         # Twice: what is driven out of a block that stays, goes to the others.
         for turn in ("first", "second"):
+            has_room = _rest_has_room(guest)
             report = run(bench, f"cycled-{turn}", memory.cycle_blocks(tries=10))
             memory.check_blocks(bench, turn, report, empty)
             left = _movable_zspages(guest)
-            bench.check(
-                f"zones/{turn}",
-                left >= in_movable * STAYED,
-                expected=f"{in_movable} pages, or nearly",
-                seen=left,
-                because="what has to leave a block of the movable zone goes to another, which has room",
-            )
+            if has_room:
+                bench.check(
+                    f"zones/{turn}",
+                    left >= in_movable * STAYED,
+                    expected=f"{in_movable} pages, or nearly",
+                    seen=left,
+                    because="what has to leave a block of the movable zone goes to another, which has room",
+                )
             disk.settle(turn)
 
         # Where the kernel's own memory is, it stays, and all of it is as it was.
@@ -118,6 +120,18 @@ def _kept_back(guest: Guest) -> int:
 def _present(guest: Guest) -> int:
     """Pages that are online."""
     return sum(zone.pages["present"] for zone in zoneinfo.read(guest))
+
+
+def _rest_has_room(guest: Guest) -> bool:
+    """Whether what a block of the movable zone has fits into the others, above what is kept free there.
+
+    Not with KASAN, whose shadow of all memory is in that zone.
+    """
+    movable = [
+        zone.pages for zone in zoneinfo.read(guest) if zone.name == "Movable" and zone.pages["present"]
+    ]
+    block = memory.block_bytes(guest) // page_bytes(guest)
+    return sum(zone["free"] - zone["high"] for zone in movable) > block
 
 
 def _movable_zspages(guest: Guest) -> int:
