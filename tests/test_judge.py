@@ -191,7 +191,7 @@ def test_compaction_that_ends_before_its_scanners_meet_is_told_unless_it_was_kil
     # All of them ended where their scanners met (COMPACT_COMPLETE).
     monkeypatch.setattr(judge, "_COMPACT_CONTENDED", 5)
     told = checked(evidence, name)
-    assert (told.status, told.expected) == (Status.FAIL, "0 or fewer")
+    assert (told.status, told.expected) == (Status.FAIL, "at most 0")
     change(evidence, counters={**saved.read(Facts, evidence.facts_file).counters, "compactions_killed": 99})
     assert checked(evidence, name).status is Status.PASS
 

@@ -503,7 +503,7 @@ def _compaction(case: Case) -> Iterator[Check]:
         "compaction/contended",
         Status.PASS if contended <= killed else Status.FAIL,
         f"{contended} of {len(status)}",
-        f"{killed} or fewer",
+        f"at most {killed}",
         str(contended),
         "who waits where he has to is not kept from going on to the end",
     )
