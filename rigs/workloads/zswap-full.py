@@ -75,7 +75,7 @@ def exercise(bench: Bench) -> None:
                 because="zswap takes pages while there is room in its pool, which was empty",
             )
         with swapping("kept"):
-            script = zswap.while_kept(KEPT_MIB, (KEPT_MIB << 20) // page_bytes(guest) // 2, _OVERFULL)
+            script = zswap.while_kept(guest, KEPT_MIB, _OVERFULL)
             stored, written_back = map(int, guest.execute(script, deadline=bench.deadline).text.split())
             bench.check(
                 "stored/kept",

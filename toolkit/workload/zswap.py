@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from toolkit.rig.guest import Guest
 from toolkit.workload import Bench, memory, zram
 from toolkit.workload.programs import page_bytes
 
@@ -35,8 +36,9 @@ echo $pools
 TAKEN = """awk '$1 == "zswpout" { print $2 }' /proc/vmstat"""
 
 
-def while_kept(mib: int, least_pages: int, script: str) -> str:
-    """A script that keeps `mib` swapped out, `least_pages` of it by zswap, while `script` runs."""
+def while_kept(guest: Guest, mib: int, script: str) -> str:
+    """A script that keeps `mib` swapped out, half of it by zswap at least, while `script` runs."""
+    least_pages = (mib << 20) // page_bytes(guest) // 2
     return f"""\
 before=$({TAKEN})
 cold --mib={mib} --seconds=600 >/dev/null &
@@ -74,7 +76,6 @@ def check_total_size(bench: Bench, label: str, mib: int) -> None:
     nothing else has zspages.
     """
     guest = bench.guest
-    page = page_bytes(guest)
     script = f"""\
 for other in {" ".join(COMPRESSORS)}; do
     [ $other = $(cat {COMPRESSOR}) ] || break
@@ -84,13 +85,14 @@ cold --mib={mib} --seconds=1 >/dev/null || exit 1
 cat {memory.STAT_REFRESH}
 echo $(cat {TOTAL_SIZE}) $(awk '$1 == "nr_zspages" {{ print $2 }}' /proc/vmstat)
 """
-    kept = while_kept(mib, (mib << 20) // page // 2, script)
+    kept = while_kept(guest, mib, script)
     total_bytes, pages = map(int, guest.execute(kept, deadline=bench.deadline).text.split())
+    expected_bytes = pages * page_bytes(guest)
     bench.count("total_size_pages", pages)
     bench.check(
         f"{label}/pool_total_size",
-        total_bytes == pages * page,
-        expected=pages * page,
+        total_bytes == expected_bytes,
+        expected=expected_bytes,
         seen=total_bytes,
         because="no zspage is of anything but zswap's pools",
     )
