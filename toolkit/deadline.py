@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass
 class Deadline:
     """A point on the monotonic clock, in seconds."""
 
@@ -30,3 +32,12 @@ class Deadline:
     def at_most(self, seconds: float) -> Deadline:
         """This deadline, or the one `seconds` from now if that is earlier."""
         return Deadline(min(self.at_s, time.monotonic() + seconds))
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """What is done meanwhile takes none of its time."""
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.at_s += time.monotonic() - began_s

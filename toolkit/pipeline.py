@@ -578,7 +578,7 @@ def exercise(
     """
     deadline = Deadline.after(workload.deadline_s)
     recorder = ftrace.Recorder(evidence.trace)
-    bench = GuestBench(guest, seed, deadline, evidence, recorder, say, internals, eye)
+    bench = GuestBench(guest, seed, deadline, evidence, recorder, say, internals.beside(deadline), eye)
     ending, trouble, detail = Ending.FINISHED, "", ""
     page_size = 0
     try:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit import places
-from toolkit.kernel.symbols import Symbols
+from toolkit.deadline import Deadline
+from toolkit.kernel.symbols import Compiled, Symbols
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,16 @@ class Internals:
     def modules(self) -> Path:
         """The directory with those of rigs/guest/modules/, built for this kernel."""
         return self.build_modules(places.declared("rigs") / "guest" / "modules")
+
+    def beside(self, deadline: Deadline) -> Internals:
+        """The same, but what has to be compiled takes none of that time: another run may be in its way."""
+
+        def compiled(file: str) -> Compiled:
+            with deadline.suspended():
+                return self.symbols.compiled(file)
+
+        def build_modules(sources: Path) -> Path:
+            with deadline.suspended():
+                return self.build_modules(sources)
+
+        return replace(self, symbols=replace(self.symbols, compiled=compiled), build_modules=build_modules)
