@@ -118,7 +118,7 @@ def _together(commands: Mapping[str, str]) -> str:
     script = [f"rm -rf {_TOGETHER}; mkdir -p {_TOGETHER}"]
     for label, command in commands.items():
         base = f"{_TOGETHER}/{shlex.quote(label)}"
-        script.append(f"( {{ {command}\n}} >{base}.out 2>{base}.err; echo $? >{base}.status ) &")
+        script.append(f"( ( {command}\n) >{base}.out 2>{base}.err; echo $? >{base}.status ) &")
     return "\n".join(script)
 
 
