@@ -3,17 +3,19 @@
  * Pages are moved, and stay what they were beyond their content: private to each of two processes that have
  * them in common, or shared by them, a file's, read-only, locked, even twice.
  *
- *   mapped --pages=N
+ *   mapped --pages=N --compact=COMMAND
  *
- * Of each kind N pages are filled before this process forks, and then taken out of use one by one, which
- * moves them.  Then the child writes where it may, and each of both sees what it must see.  Pages that may be
- * thrown away (MADV_FREE), which cannot be in common, are moved at the end.
+ * The shell runs COMMAND, which is to compact memory but for what is locked.  Of each kind N pages are filled
+ * before this process forks, and then taken out of use one by one, which moves them.  Then the child writes
+ * where it may, and each of both sees what it must see.  Pages that may be thrown away (MADV_FREE), which
+ * cannot be in common, are moved at the end.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +27,7 @@
 #endif
 
 #define SEED 1
+#define COMPACTED_BYTES ((size_t)16 << 20)
 #define WRITTEN version_after(0, MIX_RANDOM)
 #define WRITTEN_BY_CHILD version_after(WRITTEN, MIX_RANDOM)
 #define WRITTEN_LAST version_after(WRITTEN_BY_CHILD, MIX_RANDOM)
@@ -52,6 +55,7 @@ struct state {
 
 static const struct option long_options[] = {
 	{ "pages", required_argument, NULL, 'p' },
+	{ "compact", required_argument, NULL, 'c' },
 	{ 0 },
 };
 
@@ -93,6 +97,72 @@ static void verify(enum mapping kind, const unsigned char *seen, uint32_t versio
 	for (size_t page = 0; page < pages; page++)
 		content_holds(seen + page * page_bytes, scratch, SEED, kind * pages + page, version, page_bytes,
 			      &mismatches);
+}
+
+/*
+ * Compacts memory that has pages of which every other is locked.  Reports how many of those moved, and of the
+ * others between them.
+ */
+static void compact(const char *command)
+{
+	size_t bytes = COMPACTED_BYTES, count = bytes / page_bytes, moved[2] = { 0, 0 };
+	unsigned char *own = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *frames = calloc(count, sizeof(*frames));
+
+	if (own == MAP_FAILED || !frames)
+		die(STATUS_IO, errno, "%zu bytes of memory", bytes);
+	madvise(own, bytes, MADV_NOHUGEPAGE);
+	for (size_t page = 0; page < count; page++) {
+		own[page * page_bytes] = 1;
+		if (page % 2 && mlock(own + page * page_bytes, page_bytes))
+			die(STATUS_IO, errno, "locking page %zu", page);
+		frames[page] = look(own + page * page_bytes).frame;
+	}
+	if (system(command))
+		die(STATUS_IO, 0, "%s", command);
+	for (size_t page = 0; page < count; page++)
+		moved[page % 2] += look(own + page * page_bytes).frame != frames[page];
+	munmap(own, bytes);
+	free(frames);
+	printf(", \"compacted\": %zu, \"compacted_locked\": %zu", moved[0], moved[1]);
+}
+
+/*
+ * Asks the kernel in which node pages are, of which every other was never written.  Reports of how many the
+ * answer is wrong (move_pages(2)): of more at once than it takes in at a time.
+ */
+static void query(void)
+{
+	size_t bytes = pages * page_bytes;
+	unsigned char *unwritten = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void **addresses = calloc(2 * pages, sizeof(*addresses));
+	int *nodes = calloc(2 * pages, sizeof(*nodes));
+	size_t misplaced = 0;
+
+	if (unwritten == MAP_FAILED || !addresses || !nodes)
+		die(STATUS_IO, errno, "%zu addresses", 2 * pages);
+	for (size_t page = 0; page < pages; page++) {
+		addresses[2 * page] = memory[PRIVATE] + page * page_bytes;
+		addresses[2 * page + 1] = unwritten + page * page_bytes;
+	}
+	/* The first and the last two change places, so that no two parts of the list are alike. */
+	for (size_t page = 0; page < pages; page += pages - 1) {
+		void *other = addresses[2 * page];
+
+		addresses[2 * page] = addresses[2 * page + 1];
+		addresses[2 * page + 1] = other;
+	}
+	if (syscall(SYS_move_pages, 0, (unsigned long)(2 * pages), addresses, NULL, nodes, 0))
+		die(STATUS_IO, errno, "where pages are");
+	for (size_t at = 0; at < 2 * pages; at++) {
+		bool written = (at % 2 == 0) != (at < 2 || at >= 2 * pages - 2);
+
+		misplaced += written != (nodes[at] >= 0);
+	}
+	printf(", \"misplaced\": %zu", misplaced);
+	munmap(unwritten, bytes);
+	free(addresses);
+	free(nodes);
 }
 
 /* Moves a page, by taking it out of use; returns whether it moved, unless somebody used it meanwhile. */
@@ -148,17 +218,19 @@ int main(int argc, char **argv)
 {
 	size_t moved = 0, changed = 0, counted = 0, writable = 0, unlocked = 0, bytes;
 	int file, zeros, pipes[2], option, ending;
+	const char *compaction = NULL;
 	unsigned char *got, *again;
 	pid_t child;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (option) {
 		case 'p': pages = parse_number("--pages", optarg); break;
+		case 'c': compaction = optarg; break;
 		default: exit(STATUS_USAGE);
 		}
 	}
-	if (!pages || optind < argc)
-		die(STATUS_USAGE, 0, "usage: mapped --pages=N");
+	if (pages < 2 || !compaction || optind < argc)
+		die(STATUS_USAGE, 0, "usage: mapped --pages=N --compact=COMMAND");
 
 	page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	bytes = pages * page_bytes;
@@ -168,6 +240,8 @@ int main(int argc, char **argv)
 	zeros = open("/dev/zero", O_RDONLY);
 	if (file < 0 || ftruncate(file, (off_t)bytes) || zeros < 0 || pipe(pipes))
 		die(STATUS_IO, errno, "files");
+	printf("{\"program\": \"mapped\"");
+	compact(compaction);
 	for (enum mapping kind = 0; kind < KINDS; kind++) {
 		int flags = (is_shared[kind] ? MAP_SHARED : MAP_PRIVATE) | (kind == FILE_OF_TMPFS ? 0 : MAP_ANONYMOUS);
 
@@ -183,7 +257,10 @@ int main(int argc, char **argv)
 	if (again == MAP_FAILED || mprotect(memory[READ_ONLY], bytes, PROT_READ) || mlock(memory[LOCKED], bytes) ||
 	    mlock(memory[LOCKED_TWICE], bytes) || mlock(again, bytes))
 		die(STATUS_IO, errno, "protecting and locking memory");
+	query();
 
+	/* Or the child would print what is still to be printed. */
+	fflush(stdout);
 	child = fork();
 	if (child < 0)
 		die(STATUS_IO, errno, "fork");
@@ -215,8 +292,8 @@ int main(int argc, char **argv)
 		die(STATUS_IO, errno, "reading the file");
 	verify(FILE_OF_TMPFS, got, WRITTEN_LAST);
 
-	printf("{\"program\": \"mapped\", \"moved\": %zu, \"changed\": %zu, \"counted\": %zu, \"writable\": %zu", moved,
-	       changed, counted, writable);
+	printf(", \"moved\": %zu, \"changed\": %zu, \"counted\": %zu, \"writable\": %zu", moved, changed, counted,
+	       writable);
 	printf(", \"unlocked\": %zu", unlocked);
 	printf(", \"child\": %d, \"bytes_verified\": %zu", WIFEXITED(ending) ? WEXITSTATUS(ending) : -1,
 	       (KINDS + 1) * bytes);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a page is beyond its content, it is where it was moved to: private, shared, read-only, locked."""
 
+import shlex
+
 from toolkit.workload import Bench, memory, workload, zram
 from toolkit.workload.programs import run
 
@@ -8,18 +10,21 @@ DISK_BYTES = 4 << 20
 PAGES = 32
 KINDS = 6
 LOCKED = "nr_mlock"
+# What is scattered first, so that there are places for what is mapped.
+SCATTERED_MIB = 192
 
 
 @workload(
     suites=["quick", "full"],
     deadline_s=180,
     single_threaded=True,
-    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE", "PROC_PAGE_MONITOR"],
+    needs=["ZRAM", "COMPACTION", "MEMORY_FAILURE", "PROC_PAGE_MONITOR", "NUMA"],
     machine="single",
     floors={
         "mm_migrate_pages": PAGES * KINDS // 2,
         "bytes_verified": DISK_BYTES,
         "discardable_moved": PAGES // 4,
+        "compacted": 64,
     },
 )
 def exercise(bench: Bench) -> None:
@@ -30,7 +35,11 @@ def exercise(bench: Bench) -> None:
         disk.run("filled", "write --mix=mixed")
         bench.checkpoint("filled")
         locked = memory.counters(guest, LOCKED)[LOCKED]
-        report = run(bench, "mapped", f"mapped --pages={PAGES}")
+        guest.write(memory.COMPACT_UNEVICTABLE, "0")
+        compact = shlex.quote(f"echo 1 >{memory.COMPACT}")
+        with memory.scattered(bench, SCATTERED_MIB):
+            report = run(bench, "mapped", f"mapped --pages={PAGES} --compact={compact}")
+        bench.count("compacted", report.number("compacted"))
         bench.count("discardable_moved", report.number("discardable"))
         bench.check(
             "mapped/moved",
@@ -40,6 +49,8 @@ def exercise(bench: Bench) -> None:
             because="pages that nobody uses but the processes that map them can be moved",
         )
         for name, because in (
+            ("misplaced", "each page is told the node that it is in, or that it is not there"),
+            ("compacted_locked", "compaction was told to leave what is locked where it is"),
             ("changed", "dirty, anonymous, locked, ...: what a page is, it stays"),
             ("counted", "as many processes map a page after it was moved"),
             ("writable", "what is read-only stays so"),
