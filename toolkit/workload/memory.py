@@ -125,14 +125,16 @@ def block_bytes(guest: Guest) -> int:
 
 
 def cycle_kernel_blocks(bench: Bench, *, patience_s: int) -> None:
-    """Try to take each block offline that is not for what can be moved only, once.
+    """Try to take each block offline that is not for what can be moved only, twice.
 
-    Most have, in their middle, what cannot be moved: their ends are isolated before that is found.
+    Most have what cannot be moved in their middle, and then at their end: what else of them is isolated
+    before that is found goes back.
     """
-    modules.insert(bench, "keepmem", f"block={block_bytes(bench.guest)}")
-    report = run(bench, "kernel-blocks", cycle_blocks(tries=1, patience_s=patience_s, movable=False))
-    bench.guest.execute("rmmod keepmem", deadline=bench.deadline)
-    bench.count("kernel_blocks", len(refused_blocks(report)))
+    for label, last in (("kernel_blocks", 0), ("kernel_blocks_last", 1)):
+        modules.insert(bench, "keepmem", f"block={block_bytes(bench.guest)} last={last}")
+        report = run(bench, label, cycle_blocks(tries=1, patience_s=patience_s, movable=False))
+        bench.guest.execute("rmmod keepmem", deadline=bench.deadline)
+        bench.count(label, len(refused_blocks(report)))
 
 
 def add_removable(bench: Bench) -> None:

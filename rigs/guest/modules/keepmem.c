@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Keeps memory that cannot be moved in the middle of as many blocks of memory as it can.
+ * Keeps memory that cannot be moved in the middle of as many blocks of memory as it can, or at their ends.
  *
- * "insmod keepmem.ko block=N": N is the size of a block in bytes.  What can be isolated of such a block
- * are its ends, and not all of it.  Blocks of fewer than three pageblocks have no middle.  The memory is
- * free again when the module goes.
+ * "insmod keepmem.ko block=N [last=1]": N is the size of a block in bytes.  What can be isolated of such a
+ * block are its ends, and not all of it; with last=1 its beginning alone.  Blocks of fewer than three
+ * pageblocks have no middle.  The memory is free again when the module goes.
  */
 #include <linux/gfp.h>
 #include <linux/list.h>
@@ -14,15 +14,18 @@
 
 static unsigned long block;
 module_param(block, ulong, 0);
+static bool last;
+module_param(last, bool, 0);
 
 static LIST_HEAD(kept);
 
-/* Neither the first pageblock of its block nor the last. */
-static bool in_the_middle(struct page *page)
+/* Whether a pageblock is in the part of its block where one is kept: the last one, or neither first nor last. */
+static bool is_wanted(struct page *page)
 {
 	unsigned long pages = block >> PAGE_SHIFT, pfn = page_to_pfn(page) % pages;
+	bool is_last = pfn + 2 * pageblock_nr_pages > pages;
 
-	return pfn >= pageblock_nr_pages && pfn + 2 * pageblock_nr_pages <= pages;
+	return pfn >= pageblock_nr_pages && is_last == last;
 }
 
 static bool has_one(struct page *page)
@@ -55,7 +58,7 @@ static int __init keepmem_init(void)
 		return -EINVAL;
 	/* Where a page is cannot be asked for: all that is free is taken, and given back. */
 	while ((page = alloc_pages(__GFP_NOWARN, pageblock_order)))
-		list_add(&page->lru, in_the_middle(page) && !has_one(page) ? &kept : &others);
+		list_add(&page->lru, is_wanted(page) && !has_one(page) ? &kept : &others);
 	free_all(&others);
 	return 0;
 }
