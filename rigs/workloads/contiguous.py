@@ -30,11 +30,26 @@ done
 echo '{{"cycles": '$rounds', "taken": '$taken', "most": '$most', "left": '$(cat used)'}}'
 """
 PIECES = 48
-# Takes a little and gives it back, so often; a pageblock, of 512 pages or more, is isolated each time.
+# Takes a little and gives it back, so often; a pageblock, of 512 pages or more, is isolated each time.  Then
+# it takes so many pieces side by side, each of which ends in the middle of a block, and gives them back.
 TURNS = 8
 _TAKE_A_LITTLE = f"""
 cd /sys/kernel/debug/cma/*/
 for turn in $(seq {TURNS}); do echo 1 >alloc && echo 1 >free || exit 1; done
+piece=$(( $(cat count) / 64 + 1 )) tries=50
+for turn in $(seq {TURNS}); do
+    until echo $piece 2>/dev/null >alloc; do
+        tries=$((tries - 1)); [ $tries -gt 0 ] || exit 1; sleep 0.1
+    done
+done
+echo $(( {TURNS} * piece )) >free
+"""
+# Where those pieces are going to lie nobody has a page then.
+_CLEAR = f"""
+cd /sys/kernel/debug/cma/*/
+all=$(( $(cat count) * {TURNS + 2} / 64 )) tries=50
+until echo $all 2>/dev/null >alloc; do tries=$((tries - 1)); [ $tries -gt 0 ] || exit 1; sleep 0.1; done
+echo $all >free
 """
 # Of what is free outside the area so much is scattered: more than all of it, and half of that, which is
 # locked and stays, less.
@@ -60,6 +75,7 @@ FREE = "nr_free_cma"
 def exercise(bench: Bench) -> None:
     """Allocate contiguous memory where a zram disk's zspages are, at rest and under load."""
     # Who counts too many as free soon finds none: this is looked at before much is taken.
+    bench.guest.execute(_CLEAR, deadline=bench.deadline)
     free = memory.counters(bench.guest, FREE)[FREE]
     bench.guest.execute(_TAKE_A_LITTLE, deadline=bench.deadline)
     counted = memory.counters(bench.guest, FREE)[FREE]
