@@ -85,9 +85,7 @@ def _free_blocks(bench: Bench, passes: int) -> int:
     """Count what is free after so many passes; returns the blocks of ORDER, larger ones by what they hold."""
     zones = buddyinfo.parse(bench.guest.read(buddyinfo.PATH).decode())
     single = sum(zone.free[0] for zone in zones)
-    blocks = sum(
-        many << order - ORDER for zone in zones for order, many in enumerate(zone.free) if order >= ORDER
-    )
+    blocks = sum(zone.blocks(ORDER) for zone in zones)
     bench.count(f"free_pages_after_{passes}", sum(zone.pages for zone in zones))
     bench.count(f"order_0_after_{passes}", single)
     bench.count(f"order_{ORDER}_after_{passes}", blocks)

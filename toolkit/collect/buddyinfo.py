@@ -25,6 +25,10 @@ class FreeBlocks:
     def pages(self) -> int:
         return sum(blocks << order for order, blocks in enumerate(self.free))
 
+    def blocks(self, order: int) -> int:
+        """Of that order, larger ones by what they hold."""
+        return sum(blocks << larger for larger, blocks in enumerate(self.free[order:]))
+
 
 def parse(text: str) -> tuple[FreeBlocks, ...]:
     zones = []
