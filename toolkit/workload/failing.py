@@ -25,6 +25,11 @@ def only_marked_caches(guest: Guest) -> None:
     guest.write(f"{_SLABS}/cache-filter", "Y")
 
 
+def only_large_pages(guest: Guest, order: int) -> None:
+    """Of pages only blocks of that order or larger."""
+    guest.write(f"{_PAGES}/min-order", str(order))
+
+
 def let_fail(guest: Guest, *, pages_percent: int = 0, slabs_percent: int = 0) -> None:
     """So many of 100 allocations, by lot."""
     _set(guest, _PAGES, probability=pages_percent)
