@@ -166,12 +166,16 @@ def exercise(bench: Bench) -> None:
 
             guest.write(f"{device.sysfs}/writeback_limit_enable", "1")
             guest.write(f"{device.sysfs}/writeback_limit", str(LIMIT * page // UNIT))
+            enabled = device.attribute("writeback_limit_enable")
+            zram.expect(bench, f"writeback/limited-{turn}/enabled", "1", enabled)
             write_back(f"limited-{turn}", "idle", LIMIT, ends="Input/output error")
             zram.expect(bench, f"writeback/limited-{turn}/left", "0", device.attribute("writeback_limit"))
             guest.write(f"{device.sysfs}/writeback_limit_enable", "0")
             # What is not enabled is not used up either.
             guest.write(f"{device.sysfs}/writeback_limit", str(LIMIT))
             write_back(f"idle-{turn}", "idle", pages - LIMIT)
+            enabled = device.attribute("writeback_limit_enable")
+            zram.expect(bench, f"writeback/unlimited-{turn}/enabled", "0", enabled)
             unused = device.attribute("writeback_limit")
             zram.expect(bench, f"writeback/unlimited-{turn}/left", str(LIMIT), unused)
             stored = device.block_state()
